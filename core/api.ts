@@ -1,0 +1,140 @@
+// Shapes on the wire that both ends share. Types only: the CLI's hot path imports nothing else of core.
+import type { CommandSpec, FlagSpec, PluginStatus } from './plugin-api.ts';
+import type { InitMode, Json, TimelineEntry, VmState } from './model.ts';
+
+/** Minor: additions. Major: a client of another major is refused with `bad_version`. */
+export const protocolVersion = '1.0';
+
+export interface HelloParams { readonly protocol: string; readonly build: string }
+export interface HelloResult { readonly protocol: string; readonly build: string; readonly version: string; readonly pid: number; readonly idle: boolean }
+
+export interface VmView {
+  readonly id: string;
+  readonly name: string;
+  readonly state: VmState;
+  /** Such as "guest poweroff", "waiting for guest agent". */
+  readonly stateReason?: string;
+  readonly image: string;
+  readonly imageId: string;
+  readonly kernel: string;
+  readonly driver: string;
+  readonly vcpu: number;
+  readonly memoryMiB: number;
+  readonly init: InitMode;
+  readonly createdAt: string;
+  readonly startedAt?: string;
+  readonly reboots: number;
+  /** Set while running. */
+  readonly process?: { readonly pid: number };
+  readonly lastError?: { readonly code: string; readonly message: string; readonly opId?: string };
+  /** Plugin name to what its section shows. */
+  readonly sections: Readonly<Record<string, Json>>;
+}
+export interface VmListResult {
+  readonly vms: readonly VmView[];
+  /** Extra table columns from plugins. */
+  readonly columns: readonly { readonly header: string; readonly section: string; readonly key: string }[];
+}
+export interface VmCreateParams {
+  readonly name?: string | undefined;
+  readonly image?: string | undefined;
+  readonly kernel?: string | undefined;
+  readonly driver?: string | undefined;
+  readonly vcpu?: number | undefined;
+  readonly memoryMiB?: number | undefined;
+  readonly init?: InitMode | undefined;
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Plugin name to raw flag values (text, boolean, list of text). */
+  readonly sections?: Readonly<Record<string, Json>> | undefined;
+  /** @default true */
+  readonly start?: boolean | undefined;
+  /** Delete the VM when this connection is lost (`vm run --rm`). @default false */
+  readonly lease?: boolean | undefined;
+}
+export interface VmPlanResult {
+  readonly vm: { readonly name: string };
+  readonly steps: readonly { readonly name: string; readonly plugin: string; readonly phase: string; readonly makes: readonly string[]; readonly needsRoot?: string }[];
+}
+export interface VmExecParams {
+  readonly ref: string;
+  /** Empty: login shell. */
+  readonly command: readonly string[];
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  readonly cwd?: string | undefined;
+  readonly user?: string | undefined;
+  readonly tty?: { readonly cols: number; readonly rows: number; readonly term: string } | undefined;
+  /** false: /dev/null. */
+  readonly stdin: boolean;
+}
+/** The client then opens a connection of its own to the same socket, sends `{"attach":"<ticket>"}\n`, and speaks frames. */
+export interface VmExecResult { readonly ticket: string }
+
+/** Frame: kind (1 byte), payload length (4 bytes, big endian, at most 1 MiB), payload. */
+export const frameKind = {
+  /** client to daemon: data of stdin; empty: end of file */
+  stdin: 0,
+  /** client to daemon: JSON {cols, rows} */
+  resize: 1,
+  /** client to daemon: signal name without SIG, ASCII */
+  signal: 2,
+  /** daemon to client */
+  stdout: 16,
+  stderr: 17,
+  /** daemon to client, last frame: JSON {code} | {signal, number} | {error: WireError} */
+  exit: 18,
+} as const;
+
+export interface OperationView {
+  readonly id: string;
+  readonly kind: string;
+  /** VM name or image name. */
+  readonly subject?: string;
+  readonly state: 'running' | 'done' | 'failed' | 'cancelled';
+  readonly done: boolean;
+  readonly stage?: string;
+  readonly detail?: string;
+  readonly startedAt: string;
+  readonly finishedAt?: string;
+  readonly error?: { readonly code: string; readonly message: string };
+  readonly timeline: readonly TimelineEntry[];
+}
+export interface DaemonStatus {
+  readonly pid: number;
+  readonly version: string;
+  readonly build: string;
+  readonly protocol: string;
+  readonly startedAt: string;
+  readonly socket: string;
+  readonly stateDir: string;
+  readonly configFile: string;
+  readonly logFile: string;
+  readonly vms: { readonly total: number; readonly running: number };
+  readonly operations: number;
+  readonly memoryRssBytes: number;
+}
+export interface DoctorReport {
+  readonly ok: boolean;
+  readonly checks: readonly { readonly name: string; readonly plugin: string; readonly level: 'pass' | 'warn' | 'fail'; readonly detail: readonly string[]; readonly hint?: string }[];
+  readonly plugins: readonly PluginStatus[];
+}
+export interface LeakReport {
+  readonly leaks: readonly { readonly kind: string; readonly name: string; readonly step: string; readonly vmId?: string }[];
+  /** Ledger rows whose undo failed. */
+  readonly undoFailed: readonly { readonly vm: string; readonly step: string; readonly error: string }[];
+}
+export interface ReclaimResult { readonly removed: readonly string[]; readonly failed: readonly { readonly name: string; readonly error: string }[] }
+/** What the CLI needs to build flags and verbs of plugins without loading them. */
+export interface CliSpec {
+  readonly flags: readonly (FlagSpec & { readonly section: string })[];
+  readonly commands: readonly (CommandSpec & { readonly plugin: string })[];
+}
+
+/** `data` of every error of ours on the wire; JSON-RPC code -32000. */
+export interface WireError {
+  readonly code: string;
+  readonly opId: string;
+  readonly hint?: string;
+  readonly detail?: Readonly<Record<string, unknown>>;
+}
+/** Notification `rpc.progress` params. `id` is the id of the request it belongs to. */
+export interface ProgressNotice { readonly id: number | string; readonly stage: string; readonly detail?: string; readonly opId: string }

@@ -1,0 +1,193 @@
+// PUBLIC: the slots core itself fills, and those core needs filled. Interfaces are asynchronous and JSON-friendly where a
+// plugin fills them, so that out-of-process plugins need no new contract.
+import type { Duplex, Readable, Writable } from 'node:stream';
+import { capability } from './plugin-api.ts';
+import type { Drive, GuestNetwork, Json, ProcessIdentity, Vm } from './model.ts';
+
+// ---- filled by core ------------------------------------------------------------------------------------------------
+
+export interface ExecOptions {
+  /** @default 60000 */
+  readonly timeoutMs?: number;
+  readonly signal?: AbortSignal;
+  readonly input?: string | Uint8Array;
+  readonly cwd?: string;
+  /** Added to a minimal environment (PATH with the sbin directories, HOME, LANG=C.UTF-8, TMPDIR when set). */
+  readonly env?: Readonly<Record<string, string>>;
+  /** `BANGER_MARK` of the process group, so that it is found after a crash. */
+  readonly mark?: string;
+  /** Output kept per stream; more is cut at the front. @default 1 MiB */
+  readonly maxOutputBytes?: number;
+  /** Each line of stdout and stderr as it comes, for progress. */
+  readonly onLine?: (line: string) => void;
+  /** Words of `args` not to show in errors and logs. */
+  readonly redact?: readonly string[];
+  /** Exit codes that are not errors. @default [0] */
+  readonly okCodes?: readonly number[];
+}
+export interface ExecResult { readonly stdout: string; readonly stderr: string; readonly exitCode: number; readonly durationMs: number }
+/** Runs host programs: argument arrays, never a shell, always bounded; the whole process group ends with the call. */
+export interface Exec {
+  /** @throws operation_failed with program, args, exit code or signal, last 20 lines of stderr. */
+  run(program: string, args: readonly string[], options?: ExecOptions): Promise<ExecResult>;
+  /**
+   * Starts a process that outlives the daemon (own session, no stdio of ours) and returns its identity. `stdoutLine`: resolves only after
+   * the first line of stdout, given to the caller (readiness); the pipe is then closed on our side.
+   */
+  spawnDetached(program: string, args: readonly string[], options: {
+    readonly env?: Readonly<Record<string, string>>; readonly cwd?: string; readonly mark: string;
+    readonly logFile: string; readonly readyLine?: { readonly timeoutMs: number };
+  }): Promise<{ readonly process: ProcessIdentity; readonly line?: string }>;
+  /** Absolute path of a program in PATH or the sbin directories. */
+  find(program: string): Promise<string | undefined>;
+}
+export const Exec = capability<Exec>('exec@1');
+
+/** Identity and end of processes. States Z and X count as dead. */
+export interface Processes {
+  readonly hostBootId: string;
+  /** `undefined` when there is no such live process. */
+  identify(pid: number): ProcessIdentity | undefined;
+  isAlive(process: ProcessIdentity): boolean;
+  /** TERM (when `graceMs` > 0), then KILL; resolves when gone. Does nothing to a reused pid. @throws timeout */
+  end(process: ProcessIdentity, options: { readonly graceMs: number; readonly limitMs?: number }): Promise<void>;
+  /** Every live process whose environment has exactly `BANGER_MARK=<mark>`, or one that begins with it when `prefix`. */
+  findByMark(mark: string, options?: { readonly prefix?: boolean }): { readonly process: ProcessIdentity; readonly mark: string; readonly command: string }[];
+}
+export const Processes = capability<Processes>('processes@1');
+
+/** Live VMs, for plugins that watch or look up. Read only. */
+export interface Vms {
+  get(id: string): Vm | undefined;
+  list(): readonly Vm[];
+  isRunning(id: string): boolean;
+  /** A driver or agent reports what it learned about how the VM ends ("guest poweroff"); core checks the process at once and tears down when it is gone. */
+  ended(id: string, reason: VmEndReason): void;
+  /** Rebooted by the guest: counted and shown. */
+  rebooted(id: string): void;
+  onChange(listener: (event: { readonly kind: 'started' | 'stopped' | 'deleted'; readonly vm: Vm }) => void): () => void;
+}
+export type VmEndReason = 'guest-poweroff' | 'guest-panic' | 'stopped' | 'killed' | 'vmm-died' | 'disk-full' | 'unknown';
+export const Vms = capability<Vms>('vms@1');
+
+/** Where things lie and which daemon this is. */
+export interface HostInfo {
+  /** 8 hex digits, made once per state directory; first part of every mark. */
+  readonly installId: string;
+  readonly stateDir: string;
+  readonly cacheDir: string;
+  /** Directory of the built programs for host and guest (`dist/native`). */
+  readonly nativeDir: string;
+  /** Our uid; 0 means privileged steps run in-process. */
+  readonly uid: number;
+  /** Absolute path of a socket for a VM, at most 107 bytes by construction; `name` at most 12 characters. */
+  socketPath(vmId: string, name: string): string;
+  /** Unprivileged uid that a VM's processes run as when the daemon is root; undefined otherwise. */
+  vmUid(vm: Vm): number | undefined;
+  /** Multiplier of guest-side deadlines: 4 under software emulation, else 1. Set by the driver at setup. */
+  slowdown: number;
+}
+export const HostInfo = capability<HostInfo>('host-info@1');
+
+// ---- filled by plugins, used by core -------------------------------------------------------------------------------
+
+/** Controls VMMs of one kind. The driver's own step (phase `boot`, `lifeline`) starts them. */
+export interface VmmDriver {
+  /** Whether it can run on this host now, for the choice of a default. Higher preference wins. */
+  available(): Promise<{ readonly ok: boolean; readonly preference: number; readonly reason?: string; readonly accelerator?: string }>;
+  /** One byte stream to the guest agent. @throws not_running; timeout */
+  connectAgent(vm: Vm, signal: AbortSignal): Promise<Duplex>;
+  /** Drive formats in order of preference. */
+  readonly driveFormats: readonly Drive['format'][];
+  /** Bytes of the console log kept, oldest first: file paths, oldest first; may not exist. */
+  consoleLogs(vm: Vm): readonly string[];
+}
+export const VmmDriver = capability<VmmDriver>('vmm-driver@1', 'many');
+
+export interface AgentInfo {
+  readonly version: string;
+  readonly protocol: number;
+  /** /proc/sys/kernel/random/boot_id of the guest. */
+  readonly bootId: string;
+  /** What PID 1 is: our agent, or the image's init. */
+  readonly init: 'agent' | 'image';
+}
+export interface GuestExecRequest {
+  /** Empty: the user's login shell. */
+  readonly command: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd?: string;
+  readonly user?: string;
+  readonly tty?: { readonly cols: number; readonly rows: number; readonly term: string };
+  /** false: stdin is /dev/null. */
+  readonly stdin: boolean;
+}
+export type GuestExit = { readonly code: number } | { readonly signal: string; readonly number: number };
+export interface GuestProcess {
+  readonly stdin: Writable;
+  readonly stdout: Readable;
+  /** Ends at once with a terminal. */
+  readonly stderr: Readable;
+  /** After all output has been delivered to the streams' buffers. Rejects when the session is lost. */
+  readonly exit: Promise<GuestExit>;
+  resize(cols: number, rows: number): void;
+  /** Name without SIG. */
+  signal(name: string): void;
+  /** Client gone: HUP to the process group, KILL 5 s later. */
+  hangup(): void;
+}
+export interface GuestAgent {
+  /** Waits for the session. @throws timeout, not_running */
+  info(vm: Vm, options?: { readonly signal?: AbortSignal; readonly timeoutMs?: number }): Promise<AgentInfo>;
+  /** @throws not_found when the program is missing in the guest (exit 127), unsupported (126) are reported as exits, not errors. */
+  exec(vm: Vm, request: GuestExecRequest, signal: AbortSignal): Promise<GuestProcess>;
+  /** TCP connection made inside the guest. @throws operation_failed when refused */
+  dial(vm: Vm, target: { readonly host: string; readonly port: number }, signal: AbortSignal): Promise<Duplex>;
+  /** Asks the guest to power off or reboot cleanly; resolves when the agent has acknowledged. */
+  shutdown(vm: Vm, how: 'poweroff' | 'reboot', signal: AbortSignal): Promise<void>;
+}
+export const GuestAgent = capability<GuestAgent>('guest-agent@1');
+
+export interface StageReporter { (name: string, detail?: string): void }
+export interface EnsureContext { readonly opId: string; readonly signal: AbortSignal; readonly stage: StageReporter }
+
+/** An image ready to boot: a raw ext4 file, never modified, and its configuration (OCI image-spec `config` names). */
+export interface Image {
+  /** `sha256:` digest of the file or of the recipe's inputs, or a prefix-free id. */
+  readonly id: string;
+  readonly name: string;
+  readonly rootfsPath: string;
+  readonly sizeBytes: number;
+  readonly config: { readonly env: Readonly<Record<string, string>>; readonly workdir?: string; readonly user?: string; readonly entrypoint?: readonly string[]; readonly cmd?: readonly string[] };
+  readonly createdAt: string;
+  readonly source: string;
+}
+export interface Images {
+  /** Local image for a reference, or made from a source that knows it. @throws not_found; ambiguous_ref */
+  ensure(ref: string | undefined, ctx: EnsureContext): Promise<Image>;
+  /** By id. @throws not_found */
+  get(id: string): Promise<Image>;
+}
+export const Images = capability<Images>('images@1');
+
+export interface Kernel {
+  readonly id: string;
+  readonly name: string;
+  readonly version: string;
+  readonly kernelPath: string;
+  /** Modules and `/init` (the guest agent), without the VM's own archive. */
+  readonly initrdPath: string;
+  readonly cmdline: readonly string[];
+  readonly createdAt: string;
+  readonly source: string;
+}
+export interface Kernels {
+  ensure(ref: string | undefined, ctx: EnsureContext): Promise<Kernel>;
+  /** By id. @throws not_found */
+  get(id: string): Promise<Kernel>;
+}
+export const Kernels = capability<Kernels>('kernels@1');
+
+/** How the guest reaches the world, for the section `show` of others. */
+export interface GuestNetworks { get(vm: Vm): { readonly network?: GuestNetwork; readonly address?: string } }
+export type JsonObject = Readonly<Record<string, Json>>;
