@@ -106,6 +106,8 @@ export interface DaemonStatus {
   readonly startedAt: string;
   readonly socket: string;
   readonly stateDir: string;
+  /** First part of every mark on the host. */
+  readonly installId: string;
   readonly configFile: string;
   readonly logFile: string;
   readonly vms: { readonly total: number; readonly running: number };
