@@ -1,0 +1,229 @@
+// Mode `vmm`: one VMM process, its namespaces, privileges, console log and end.
+//
+//   shim ── fork ── child: namespaces, privileges, exec VMM
+//     │ stdout+stderr pipe ──> bounded log
+//     └ waits; writes the exit file; ends with the VMM's status
+#define _GNU_SOURCE
+#include "shim.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { MAX_LISTEN = 4, FIRST_LISTEN_FD = 3 };
+
+struct vmm_options {
+  const char *mark, *netns, *netns_pid_file, *log, *exit_file, *pid_file;
+  const char *listen[MAX_LISTEN];
+  size_t listen_count, log_max;
+  bool has_uid, has_group;
+  uid_t uid;
+  gid_t group;
+  char **command;
+};
+
+static void parse_option(struct vmm_options *o, const char *name, const char *value) {
+  if (strcmp(name, "--mark") == 0) o->mark = value;
+  else if (strcmp(name, "--netns-pid-file") == 0) o->netns_pid_file = value;
+  else if (strcmp(name, "--netns") == 0) o->netns = value;
+  else if (strcmp(name, "--log") == 0) o->log = value;
+  else if (strcmp(name, "--log-max") == 0) o->log_max = parse_number(name, value, 8192, 1UL << 40);
+  else if (strcmp(name, "--exit-file") == 0) o->exit_file = value;
+  else if (strcmp(name, "--pid-file") == 0) o->pid_file = value;
+  else if (strcmp(name, "--uid") == 0) { o->uid = (uid_t)parse_number(name, value, 1, 4294967294UL); o->has_uid = true; }
+  else if (strcmp(name, "--group") == 0) { o->group = (gid_t)parse_number(name, value, 1, 4294967294UL); o->has_group = true; }
+  else if (strcmp(name, "--listen") == 0 && o->listen_count < MAX_LISTEN) o->listen[o->listen_count++] = value;
+  else fail(EXIT_USAGE, "unknown option %s", name);
+}
+
+static void parse(struct vmm_options *o, int argc, char **argv) {
+  int i = 0;
+  for (; i < argc && strcmp(argv[i], "--") != 0; i += 2) {
+    if (i + 1 >= argc) fail(EXIT_USAGE, "%s: value missing", argv[i]);
+    parse_option(o, argv[i], argv[i + 1]);
+  }
+  if (i + 1 >= argc) fail(EXIT_USAGE, "no command after --");
+  o->command = argv + i + 1;
+  if (o->log == NULL || o->exit_file == NULL || o->pid_file == NULL) fail(EXIT_USAGE, "--log, --exit-file and --pid-file are required");
+  if ((o->netns == NULL) == (o->netns_pid_file == NULL)) fail(EXIT_USAGE, "one of --netns and --netns-pid-file is required");
+  if (o->netns != NULL && strcmp(o->netns, "new") != 0 && strcmp(o->netns, "host") != 0) fail(EXIT_USAGE, "--netns: new or host");
+  if (o->has_uid && geteuid() != 0) fail(EXIT_USAGE, "--uid needs root");
+  if (!o->has_uid && geteuid() == 0) fail(EXIT_USAGE, "--uid is required as root: a VMM never runs as root");
+}
+
+// The sockets are bound here, not by the VMM: so they lie in a directory, and belong to a user, that a VMM taken over by its guest cannot touch.
+static int listen_on(const char *path) {
+  struct sockaddr_un address = { .sun_family = AF_UNIX };
+  if (strlen(path) >= sizeof address.sun_path) fail(EXIT_SETUP, "socket path too long: %s", path);
+  memcpy(address.sun_path, path, strlen(path) + 1);
+  unlink(path);
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 8) != 0)
+    fail(EXIT_SETUP, "cannot listen on %s: %s", path, strerror(errno));
+  return fd;
+}
+
+static pid_t read_pid(const char *path) {
+  char text[32] = "";
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (n <= 0) fail(EXIT_SETUP, "cannot read %s: %s", path, n < 0 ? strerror(errno) : "empty");
+  close(fd);
+  text[strcspn(text, "\n")] = '\0';
+  return (pid_t)parse_number("pid file", text, 1, 1UL << 22);
+}
+
+static const char *drop_privileges(const struct vmm_options *o) {
+  // Fails at the first number the kernel does not know, which ends the list.
+  for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+    if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) != 0 && (o->has_uid || errno != EPERM)) return "cannot empty the capability bounding set";
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  if (o->has_uid) {
+    if (setgroups(o->has_group ? 1 : 0, o->has_group ? &o->group : NULL) != 0) return "cannot clear supplementary groups";
+    if (setresgid(o->uid, o->uid, o->uid) != 0) return "cannot change the gid";
+    if (setresuid(o->uid, o->uid, o->uid) != 0) return "cannot change the uid";
+    if (setuid(0) == 0) { errno = EPERM; return "root could be taken back"; }
+  }
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? NULL : "cannot set no_new_privs";
+}
+
+struct child_fds { int output, report; const int *sockets; };
+
+static const char *enter_and_drop(const struct vmm_options *o, pid_t netns_pid, pid_t parent) {
+  const char *problem = NULL;
+  if (netns_pid > 0) problem = join_namespaces(netns_pid);
+  else if (strcmp(o->netns, "new") == 0) problem = make_namespaces();
+  if (problem == NULL) problem = drop_privileges(o);
+  if (problem != NULL) return problem;
+  // After the change of credentials, which clears it (prctl(2)).
+  if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) return "cannot set the parent death signal";
+  if (getppid() != parent) { errno = ESRCH; return "the supervisor is gone"; }
+  return NULL;
+}
+
+static _Noreturn void run_child(const struct vmm_options *o, struct child_fds fds, pid_t netns_pid, pid_t parent) {
+  const char *problem = enter_and_drop(o, netns_pid, parent);
+  if (problem == NULL) {
+    reset_signals();
+    dup2(fds.output, 1);
+    dup2(fds.output, 2);
+    // Sources were moved above the targets by the parent, so no dup2 overwrites a later source.
+    for (size_t i = 0; i < o->listen_count; i++) dup2(fds.sockets[i], FIRST_LISTEN_FD + (int)i);
+    execvp(o->command[0], o->command);
+    problem = o->command[0];
+  }
+  dprintf(fds.report, "%s: %s", problem, strerror(errno));
+  _exit(EXIT_EXEC);
+}
+
+/// Moves a descriptor above those that the VMM expects its sockets at.
+static int move_up(int fd) {
+  int moved = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_LISTEN_FD + MAX_LISTEN);
+  if (moved < 0) fail(EXIT_SETUP, "fcntl: %s", strerror(errno));
+  close(fd);
+  return moved;
+}
+
+static pid_t spawn(const struct vmm_options *o, int *output) {
+  int out[2], report[2], sockets[MAX_LISTEN];
+  if (pipe2(out, O_CLOEXEC) != 0 || pipe2(report, O_CLOEXEC) != 0) fail(EXIT_SETUP, "pipe: %s", strerror(errno));
+  out[1] = move_up(out[1]);
+  report[1] = move_up(report[1]);
+  for (size_t i = 0; i < o->listen_count; i++) sockets[i] = move_up(listen_on(o->listen[i]));
+  pid_t netns_pid = o->netns_pid_file != NULL ? read_pid(o->netns_pid_file) : 0;
+  pid_t parent = getpid();
+  pid_t pid = fork();
+  if (pid < 0) fail(EXIT_SETUP, "fork: %s", strerror(errno));
+  if (pid == 0) run_child(o, (struct child_fds){ out[1], report[1], sockets }, netns_pid, parent);
+  close(out[1]);
+  close(report[1]);
+  for (size_t i = 0; i < o->listen_count; i++) close(sockets[i]);
+  // Closed by a successful exec, so end of file is the good news.
+  char text[512];
+  ssize_t n;
+  do n = read(report[0], text, sizeof text - 1); while (n < 0 && errno == EINTR);
+  close(report[0]);
+  if (n > 0) {
+    text[n] = '\0';
+    waitpid(pid, NULL, 0);
+    fail(EXIT_EXEC, "%s", text);
+  }
+  *output = out[0];
+  return pid;
+}
+
+static void record_exit(const struct vmm_options *o, int status) {
+  char text[128], now[32];
+  format_now(now, sizeof now);
+  if (WIFSIGNALED(status)) snprintf(text, sizeof text, "{\"signal\":%d,\"at\":\"%s\"}\n", WTERMSIG(status), now);
+  else snprintf(text, sizeof text, "{\"code\":%d,\"at\":\"%s\"}\n", WEXITSTATUS(status), now);
+  if (!write_file(o->exit_file, text)) dprintf(2, "shim: cannot write %s: %s\n", o->exit_file, strerror(errno));
+}
+
+/// One read of the console into the log; false at the end of the stream.
+static bool copy_output(int fd, struct bounded_log *log) {
+  char buffer[65536];
+  ssize_t n = read(fd, buffer, sizeof buffer);
+  if (n > 0) log_write(log, buffer, (size_t)n);
+  return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+static void forward_signals(int signals, pid_t pid) {
+  struct signalfd_siginfo info;
+  while (read(signals, &info, sizeof info) == (ssize_t)sizeof info)
+    if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) kill(pid, SIGTERM);
+}
+
+static int supervise(pid_t pid, int output, int signals, struct bounded_log *log) {
+  struct pollfd fds[2] = { { signals, POLLIN, 0 }, { output, POLLIN, 0 } };
+  fcntl(output, F_SETFL, O_NONBLOCK);
+  for (;;) {
+    if (poll(fds, 2, -1) < 0 && errno != EINTR) fail(EXIT_SETUP, "poll: %s", strerror(errno));
+    if (fds[1].revents != 0 && !copy_output(output, log)) fds[1].fd = -1;
+    if (fds[0].revents == 0) continue;
+    forward_signals(signals, pid);
+    int status;
+    if (waitpid(pid, &status, WNOHANG) != pid) continue;
+    // What the VMM wrote last; at most one pipe full, so that a descriptor it handed on cannot hold us.
+    char rest[65536];
+    ssize_t n;
+    for (int i = 0; i < 16 && (n = read(output, rest, sizeof rest)) > 0; i++) log_write(log, rest, (size_t)n);
+    return status;
+  }
+}
+
+int run_vmm(int argc, char **argv) {
+  struct vmm_options options = { .log_max = 4 << 20 };
+  parse(&options, argc, argv);
+  detach();
+  if (options.mark != NULL) setenv("BANGER_MARK", options.mark, 1);
+  unlink(options.exit_file);
+  struct bounded_log log;
+  log_open(&log, options.log, options.log_max);
+  int signals = open_signals();
+  int output = -1;
+  pid_t pid = spawn(&options, &output);
+  char text[32];
+  snprintf(text, sizeof text, "%d\n", (int)pid);
+  if (!write_file(options.pid_file, text)) {
+    int saved = errno;
+    kill(pid, SIGKILL);
+    fail(EXIT_SETUP, "cannot write %s: %s", options.pid_file, strerror(saved));
+  }
+  announce("pid %d\n", (int)pid);
+  int status = supervise(pid, output, signals, &log);
+  record_exit(&options, status);
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
