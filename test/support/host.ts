@@ -23,6 +23,8 @@ export interface HostOptions {
   readonly bare?: boolean;
   /** Entry of the daemon to start by hand in place of bin/bangerd (composition roots of tests). */
   readonly daemonEntry?: string;
+  /** Directory to keep the state in, in place of the temporary one (small file systems). */
+  readonly stateParent?: string;
 }
 
 export interface Host {
@@ -70,7 +72,8 @@ const defaultConfig = '[vm_defaults]\nvcpu = 1\nmemory_mib = 512\ninit = "agent"
 export async function makeHost(options: HostOptions = {}): Promise<Host> {
   const dir = mkdtempSync(join(tmpdir(), 'banger-test-'));
   chmodSync(dir, 0o711);
-  const stateDir = join(dir, 'state', 'banger');
+  const stateHome = join(options.stateParent ?? dir, 'state');
+  const stateDir = join(stateHome, 'banger');
   mkdirSync(stateDir, { recursive: true, mode: 0o711 });
   mkdirSync(join(dir, 'config', 'banger'), { recursive: true });
   writeFileSync(join(dir, 'config', 'banger', 'config.toml'), options.config ?? defaultConfig);
@@ -79,7 +82,7 @@ export async function makeHost(options: HostOptions = {}): Promise<Host> {
   }
   const env: NodeJS.ProcessEnv = {
     PATH: process.env['PATH'], HOME: dir, LANG: 'C.UTF-8', NO_COLOR: '1',
-    XDG_STATE_HOME: join(dir, 'state'), XDG_CACHE_HOME: join(dir, 'cache'), XDG_CONFIG_HOME: join(dir, 'config'),
+    XDG_STATE_HOME: stateHome, XDG_CACHE_HOME: join(dir, 'cache'), XDG_CONFIG_HOME: join(dir, 'config'),
   };
   const socket = join(stateDir, 'bangerd.sock');
   const children = new Set<ChildProcess>();
