@@ -7,6 +7,10 @@ import type {
 export * from './model.ts';
 export * from './errors.ts';
 export * from './capabilities.ts';
+// Helpers that would be dangerous or tedious to write again: the only recursive delete, and a keyed mutex.
+export { removeTree } from './paths.ts';
+export { createKeyedLock } from './lock.ts';
+export type { KeyedLock, LockOptions } from './lock.ts';
 
 // ---- capabilities: named, versioned, typed slots -------------------------------------------------------------------
 
