@@ -1,6 +1,7 @@
 // A composition root of the tests: the real daemon with a fault injected at one point of one step. The product has no such hook.
 import { appendFileSync } from 'node:fs';
 import { startDaemon } from '../../core/daemon.ts';
+import { operationFailed } from '../../core/errors.ts';
 import { builtinPlugins } from '../../plugins/index.ts';
 import { fakeDriverPlugins } from './fake-driver.ts';
 
@@ -15,7 +16,7 @@ function at(point: string, step: string): void {
   if (fault === null || point !== fault.point || step !== fault.step || left <= 0) return;
   left -= 1;
   if (fault.action === 'kill') process.kill(process.pid, 'SIGKILL');
-  throw new Error(`injected fault at ${point} of ${step}`);
+  throw operationFailed(`injected fault at ${point} of ${step}`);
 }
 
 const plugins = process.env['BANGER_TEST_DRIVER'] === 'fake' ? fakeDriverPlugins() : builtinPlugins;
