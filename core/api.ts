@@ -82,6 +82,8 @@ export const frameKind = {
   stderr: 17,
   /** daemon to client, last frame: JSON {code} | {signal, number} | {error: WireError} */
   exit: 18,
+  /** either way, empty: shows a side that is not reading whether the other still lives; the receiver ignores it */
+  keepalive: 255,
 } as const;
 
 export interface OperationView {

@@ -1,0 +1,71 @@
+// Params and results of the built-in methods, for the typed client. Types only; the daemon's schemas are the judges.
+import type {
+  CliSpec, DaemonStatus, DoctorReport, HelloParams, HelloResult, LeakReport, OperationView, ReclaimResult, VmCreateParams, VmExecParams,
+  VmExecResult, VmListResult, VmPlanResult, VmView,
+} from '../api.ts';
+import type { Json } from '../model.ts';
+import type { PluginStatus } from '../plugin-api.ts';
+import type { OpenRpcDocument } from './discover.ts';
+
+type None = Readonly<Record<string, never>>;
+export interface RefParams { readonly ref: string }
+interface VmResult { readonly vm: VmView }
+interface OperationResult { readonly operation: OperationView }
+interface Deleted { readonly id: string; readonly name: string }
+
+export interface ArtifactView {
+  readonly id: string;
+  readonly name: string;
+  readonly sizeBytes: number;
+  readonly createdAt: string;
+  readonly source: string;
+  /** VMs made from it. */
+  readonly inUseBy: number;
+}
+export interface VmSetParams extends RefParams {
+  readonly vcpu?: number | undefined;
+  readonly memoryMiB?: number | undefined;
+  /** Plugin name to raw flag values. */
+  readonly sections?: Readonly<Record<string, Json>> | undefined;
+}
+export interface PingResult { readonly pid: number; readonly version: string; readonly build: string }
+
+export interface RpcMethods {
+  'rpc.hello': { params: HelloParams; result: HelloResult };
+  'rpc.discover': { params: None; result: OpenRpcDocument };
+  ping: { params: None; result: PingResult };
+  shutdown: { params: None; result: { readonly pid: number } };
+  'daemon.status': { params: None; result: DaemonStatus };
+  'daemon.operations.list': { params: None; result: { readonly operations: readonly OperationView[] } };
+  'daemon.operations.show': { params: { readonly id: string }; result: OperationResult };
+  'daemon.operations.cancel': { params: { readonly id: string }; result: OperationResult };
+  'vm.create': { params: VmCreateParams; result: VmResult };
+  'vm.create.begin': { params: VmCreateParams; result: OperationResult };
+  'vm.create.status': { params: { readonly id: string }; result: OperationResult & { readonly vm?: VmView } };
+  'vm.create.cancel': { params: { readonly id: string }; result: OperationResult };
+  'vm.plan': { params: VmCreateParams; result: VmPlanResult };
+  'vm.list': { params: None; result: VmListResult };
+  'vm.show': { params: RefParams; result: VmResult };
+  'vm.start': { params: RefParams; result: VmResult };
+  'vm.stop': { params: RefParams; result: VmResult };
+  'vm.restart': { params: RefParams; result: VmResult };
+  'vm.kill': { params: RefParams; result: VmResult };
+  'vm.delete': { params: RefParams; result: Deleted };
+  'vm.set': { params: VmSetParams; result: VmResult };
+  'vm.exec': { params: VmExecParams; result: VmExecResult };
+  'vm.logs': { params: RefParams; result: { readonly files: readonly string[] } };
+  'image.list': { params: None; result: { readonly images: readonly ArtifactView[] } };
+  'image.show': { params: RefParams; result: { readonly image: ArtifactView } };
+  'image.delete': { params: RefParams; result: Deleted };
+  'image.pull': { params: RefParams; result: { readonly image: ArtifactView } };
+  'kernel.list': { params: None; result: { readonly kernels: readonly ArtifactView[] } };
+  'kernel.show': { params: RefParams; result: { readonly kernel: ArtifactView } };
+  'kernel.delete': { params: RefParams; result: Deleted };
+  'kernel.pull': { params: RefParams; result: { readonly kernel: ArtifactView } };
+  'plugin.list': { params: None; result: { readonly plugins: readonly PluginStatus[] } };
+  'plugin.cli': { params: None; result: CliSpec };
+  'doctor.run': { params: None; result: DoctorReport };
+  'doctor.leaks': { params: None; result: LeakReport };
+  'doctor.reclaim': { params: None; result: ReclaimResult };
+}
+export type RpcMethodName = keyof RpcMethods;
