@@ -2,6 +2,7 @@
 // plugin fills them, so that out-of-process plugins need no new contract.
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { capability } from './plugin-api.ts';
+import type { OperationView } from './api.ts';
 import type { Drive, GuestNetwork, Json, ProcessIdentity, Vm } from './model.ts';
 
 // ---- filled by core ------------------------------------------------------------------------------------------------
@@ -65,6 +66,8 @@ export interface Vms {
   ended(id: string, reason: VmEndReason): void;
   /** Rebooted by the guest: counted and shown. */
   rebooted(id: string): void;
+  /** One sentence about a running VM, shown as its state reason until it stops or the next note; an empty text clears it. */
+  note(id: string, text: string): void;
   onChange(listener: (event: { readonly kind: 'started' | 'stopped' | 'deleted'; readonly vm: Vm }) => void): () => void;
 }
 export type VmEndReason = 'guest-poweroff' | 'guest-panic' | 'stopped' | 'killed' | 'vmm-died' | 'disk-full' | 'unknown';
@@ -88,6 +91,17 @@ export interface HostInfo {
   slowdown: number;
 }
 export const HostInfo = capability<HostInfo>('host-info@1');
+
+/** Long-running work of this daemon: what runs, and what ended in the last 24 hours (200 at most). */
+export interface Operations {
+  /** Fresh copies, oldest first. */
+  list(): readonly OperationView[];
+  /** @throws not_found */
+  show(id: string): OperationView;
+  /** Asks it to end; it undoes what it began before it does. Does nothing to a finished one. @throws not_found */
+  cancel(id: string): void;
+}
+export const Operations = capability<Operations>('operations@1');
 
 // ---- filled by plugins, used by core -------------------------------------------------------------------------------
 
