@@ -1,0 +1,117 @@
+// Step `qemu.boot`: the VMM, and with it the VM's life.
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { isBangerError, missingRequirement } from '../../core/plugin-api.ts';
+import type { Exec, HostInfo, Logger, Plan, Processes, StartContext, Step, UndoContext, Vm } from '../../core/plugin-api.ts';
+import type { Accelerator } from './accel.ts';
+import { buildQemuArgs } from './args.ts';
+import { qemuDriverName } from './capability.ts';
+import type { QemuHandle } from './capability.ts';
+import { bootPaths, endVmm, endedAtStart, launchVmm, readExit, socketFds } from './process.ts';
+import type { BootPlan } from './process.ts';
+import { isConnectionGone } from './qmp.ts';
+import type { QemuConfig } from './schema.ts';
+import type { Watcher } from './watch.ts';
+
+export interface BootDeps {
+  readonly exec: Exec;
+  readonly processes: Processes;
+  readonly host: HostInfo;
+  readonly watcher: Watcher;
+  readonly config: QemuConfig;
+  readonly accel: Accelerator;
+  readonly log: Logger;
+}
+
+const stepName = 'qemu.boot';
+const controlTimeoutMs = 10_000;
+const quitTimeoutMs = 2000;
+
+/** Short names, because a socket path has 107 bytes. */
+export const socketNames = { qmp: 'qmp', agent: 'agent' } as const;
+
+export function bootStep(deps: BootDeps): Step<BootPlan, QemuHandle> {
+  return {
+    name: stepName, phase: 'boot', lifeline: true,
+    timeoutMs: 20_000 * deps.host.slowdown, undoTimeoutMs: 15_000,
+    plan: ({ vm }) => vm.spec.driver === qemuDriverName ? planBoot(vm, deps) : undefined,
+    run: (ctx, plan) => runBoot(ctx, plan, deps),
+    undo: (ctx, plan, handle) => undoBoot(ctx, plan, handle, deps),
+    adopt: async (ctx, plan) => {
+      await deps.watcher.attach(ctx.vm, plan.qmpSocket, { timeoutMs: controlTimeoutMs, signal: ctx.signal });
+    },
+  };
+}
+
+/** Stable for a VM, so that a saved state finds the machine it was saved from. */
+export function vmUuid(vm: Vm): string {
+  const hex = createHash('sha256').update(`uuid:${vm.mark}`).digest('hex');
+  // Version 8 (RFC 9562): made from a hash of ours.
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20, 32)}`;
+}
+
+function planBoot(vm: Vm, { host, config }: BootDeps): Plan<BootPlan> {
+  const qmpSocket = host.socketPath(vm.id, socketNames.qmp);
+  const agentSocket = host.socketPath(vm.id, socketNames.agent);
+  const paths = bootPaths(vm.dir);
+  return {
+    data: { ...paths, uuid: vmUuid(vm), mark: `${vm.mark}/${stepName}`, qmpSocket, agentSocket, uid: host.vmUid(vm) ?? null },
+    makes: [
+      `process ${config.binary} (banger-${vm.name})`, `socket ${qmpSocket}`, `socket ${agentSocket}`,
+      `file ${paths.consoleLog}`, `file ${paths.pidFile}`, `file ${paths.exitFile}`,
+    ],
+  };
+}
+
+async function runBoot(ctx: StartContext, plan: BootPlan, deps: BootDeps): Promise<QemuHandle> {
+  const { config, accel } = deps;
+  const program = await deps.exec.find(config.binary);
+  if (program === undefined) throw missingRequirement(`QEMU (${config.binary}) is not found`, 'install the package qemu-system-x86');
+  const args = buildQemuArgs({
+    machine: ctx.machine, name: ctx.vm.name, uuid: plan.uuid, accel: accel.name, machineType: config.machine,
+    cpu: config.cpu ?? defaultCpu(accel), qmpFd: socketFds.qmp, agentFd: socketFds.agent,
+  });
+  ctx.waitingFor(`QEMU of ${ctx.vm.name}`);
+  const handle = await launchVmm({
+    plan, program, args, machine: ctx.machine, shim: join(deps.host.nativeDir, 'shim'),
+    logMaxBytes: config.console_log_kib * 1024, group: accel.name === 'kvm' ? accel.group : undefined,
+  }, deps);
+  await ctx.touched();
+  try {
+    await deps.watcher.attach(ctx.vm, plan.qmpSocket, { timeoutMs: controlTimeoutMs * deps.host.slowdown, signal: ctx.signal });
+  } catch (error) {
+    if (isConnectionGone(error)) throw await endedAtStart(plan, error);
+    throw error;
+  }
+  return handle;
+}
+
+/** qemu64 is the fastest model under emulation (max emulates much more); with kvm the guest sees the host's CPU. */
+function defaultCpu(accel: Accelerator): string {
+  return accel.name === 'kvm' ? 'host' : 'qemu64';
+}
+
+async function undoBoot(ctx: UndoContext, plan: BootPlan, handle: QemuHandle | undefined, deps: BootDeps): Promise<void> {
+  const client = deps.watcher.client(ctx.vm.id);
+  if (client && ctx.reason === 'stop') {
+    try {
+      // Flushes what the disk layer still holds; a VMM that does not answer is killed below all the same.
+      await client.execute('quit', {}, { timeoutMs: quitTimeoutMs });
+    } catch (error) {
+      if (isBangerError(error) && error.code === 'timeout') ctx.log.warn({ vm: ctx.vm.name }, 'QEMU does not answer and is killed');
+    }
+    await waitGone(handle, deps.processes);
+  }
+  deps.watcher.detach(ctx.vm.id);
+  const exit = await readExit(plan);
+  if (exit) ctx.log.debug({ vm: ctx.vm.name, ...exit }, 'QEMU ended');
+  await endVmm(plan, handle, deps.processes);
+}
+
+/** Until a VMM told to quit is gone, at most as long as it had to answer. */
+async function waitGone(handle: QemuHandle | undefined, processes: Processes): Promise<void> {
+  const deadline = Date.now() + quitTimeoutMs;
+  while (handle && processes.isAlive(handle.process) && Date.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+}

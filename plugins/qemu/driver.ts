@@ -1,0 +1,54 @@
+import { connect } from 'node:net';
+import type { Socket } from 'node:net';
+import { cancelled, notRunning } from '../../core/plugin-api.ts';
+import type { Exec, HostInfo, Vm, VmmDriver } from '../../core/plugin-api.ts';
+import type { Accelerator } from './accel.ts';
+import { socketNames } from './boot.ts';
+import { bootPaths } from './process.ts';
+import type { QemuConfig } from './schema.ts';
+
+export interface DriverDeps {
+  readonly exec: Exec;
+  readonly host: HostInfo;
+  readonly config: QemuConfig;
+  readonly accel: Accelerator;
+}
+
+/** Below a driver for microVMs, which is preferred where it works. */
+const preference = 10;
+
+export function createQemuDriver({ exec, host, config, accel }: DriverDeps): VmmDriver {
+  return {
+    driveFormats: ['qcow2', 'raw'],
+    async available() {
+      if (await exec.find(config.binary) === undefined) return { ok: false, preference, reason: `${config.binary} is not found` };
+      return { ok: true, preference, accelerator: accel.name, reason: accel.reason };
+    },
+    connectAgent: (vm, signal) => connectSocket(host.socketPath(vm.id, socketNames.agent), vm, signal),
+    consoleLogs(vm) {
+      const { consoleLog } = bootPaths(vm.dir);
+      return [`${consoleLog}.1`, consoleLog];
+    },
+  };
+}
+
+function connectSocket(path: string, vm: Vm, signal: AbortSignal): Promise<Socket> {
+  if (signal.aborted) return Promise.reject(cancelled(`Connecting to the guest agent of ${vm.name}`));
+  return new Promise((resolve, reject) => {
+    const socket = connect({ path });
+    const settle = (finish: () => void): void => {
+      signal.removeEventListener('abort', abort);
+      socket.removeAllListeners();
+      finish();
+    };
+    const abort = (): void => settle(() => {
+      socket.on('error', () => {});
+      socket.destroy();
+      reject(cancelled(`Connecting to the guest agent of ${vm.name}`));
+    });
+    signal.addEventListener('abort', abort, { once: true });
+    socket.once('connect', () => settle(() => resolve(socket)));
+    // No file or nobody listening: there is no VMM.
+    socket.once('error', () => settle(() => reject(notRunning(vm.name, 'its VMM does not listen'))));
+  });
+}

@@ -1,0 +1,119 @@
+// The VMM's process: launched through our supervisor (`shim vmm`), which drops privileges, bounds the log and records the exit.
+import { chmod, open, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { operationFailed } from '../../core/plugin-api.ts';
+import type { Exec, MachineSpec, ProcessIdentity, Processes } from '../../core/plugin-api.ts';
+import type { QemuHandle } from './capability.ts';
+
+/** Everything of one VM's VMM on the host, decided by the plan of `qemu.boot`. */
+export type BootPlan = {
+  readonly uuid: string;
+  /** `BANGER_MARK` of supervisor and VMM. */
+  readonly mark: string;
+  readonly dir: string;
+  readonly qmpSocket: string;
+  readonly agentSocket: string;
+  readonly consoleLog: string;
+  readonly shimLog: string;
+  readonly exitFile: string;
+  readonly pidFile: string;
+  /** Unprivileged uid of the VMM when we are root, else null. */
+  readonly uid: number | null;
+};
+export interface LaunchInput {
+  readonly plan: BootPlan;
+  readonly program: string;
+  readonly args: readonly string[];
+  readonly machine: MachineSpec;
+  readonly shim: string;
+  readonly logMaxBytes: number;
+  /** Group that opens /dev/kvm, when the VMM's uid cannot. */
+  readonly group: number | undefined;
+}
+
+const readyTimeoutMs = 10_000;
+/** Where the supervisor puts the sockets, in the order of its `--listen`. */
+export const socketFds = { qmp: 3, agent: 4 } as const;
+
+/** Starts supervisor and VMM. @throws operation_failed when the VMM could not be executed or died at once */
+export async function launchVmm(input: LaunchInput, host: { readonly exec: Exec; readonly processes: Processes }): Promise<QemuHandle> {
+  const { plan } = input;
+  // The VMM's uid passes through to its disks but can neither list nor write the directory.
+  if (plan.uid !== null) await chmod(plan.dir, 0o711);
+  const started = await host.exec.spawnDetached(input.shim, shimArgs(input), {
+    mark: plan.mark, logFile: plan.shimLog, readyLine: { timeoutMs: readyTimeoutMs },
+  });
+  const pid = /^pid (\d+)$/.exec(started.line ?? '')?.[1];
+  if (pid === undefined) throw operationFailed(`QEMU does not start: ${(started.line ?? '').replace(/^error /, '')}`);
+  const process = host.processes.identify(Number(pid));
+  if (!process) throw await endedAtStart(plan);
+  return { process, shim: started.process };
+}
+
+function shimArgs(input: LaunchInput): string[] {
+  const { plan, machine } = input;
+  const netns = machine.netnsPidFile === undefined ? ['--netns', 'try'] : ['--netns-pid-file', machine.netnsPidFile];
+  const identity = plan.uid === null ? [] : ['--uid', String(plan.uid), ...(input.group === undefined ? [] : ['--group', String(input.group)])];
+  return [
+    'vmm', '--mark', plan.mark, ...netns, ...identity,
+    '--log', plan.consoleLog, '--log-max', String(input.logMaxBytes), '--exit-file', plan.exitFile, '--pid-file', plan.pidFile,
+    '--listen', plan.qmpSocket, '--listen', plan.agentSocket,
+    '--', input.program, ...input.args,
+  ];
+}
+
+/** The error for a VMM that ended before it answered: its own last words are in the console log. */
+export async function endedAtStart(plan: BootPlan, cause?: unknown): Promise<Error> {
+  const words = (await readTail(plan.consoleLog, 4096)).split('\n').filter((line) => /qemu-system|^error|failed/i.test(line)).slice(-3);
+  const why = words.length > 0 ? words.join('; ') : 'it said nothing';
+  return operationFailed(`QEMU ended at its start: ${why}`, { cause, hint: `the console log is ${plan.consoleLog}` });
+}
+
+async function readTail(path: string, bytes: number): Promise<string> {
+  try {
+    const file = await open(path, 'r');
+    try {
+      const { size } = await file.stat();
+      const start = Math.max(0, size - bytes);
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(size - start), 0, size - start, start);
+      return buffer.toString('utf8', 0, bytesRead);
+    } finally {
+      await file.close();
+    }
+  } catch {
+    // No log is no words; the error that asks for them says so.
+    return '';
+  }
+}
+
+/** How the VMM ended, from the supervisor's record. */
+export async function readExit(plan: BootPlan): Promise<{ readonly code?: number; readonly signal?: number } | undefined> {
+  try {
+    const value: unknown = JSON.parse(await readFile(plan.exitFile, 'utf8'));
+    return typeof value === 'object' && value !== null ? value : undefined;
+  } catch {
+    // The supervisor was killed, or the VMM still runs.
+    return undefined;
+  }
+}
+
+/**
+ * Ends VMM and supervisor and removes their files; the console logs stay until the VM's directory goes.
+ *
+ * Safe to run twice: the dead stay dead, missing files are no error. Finds processes started just before a crash by mark.
+ */
+export async function endVmm(plan: BootPlan, handle: QemuHandle | undefined, processes: Processes): Promise<void> {
+  const known: ProcessIdentity[] = handle ? [handle.process, handle.shim] : [];
+  for (const process of known) await processes.end(process, { graceMs: 0 });
+  for (const { process } of processes.findByMark(plan.mark)) await processes.end(process, { graceMs: 0 });
+  const files = [plan.qmpSocket, plan.agentSocket, plan.exitFile, `${plan.exitFile}.tmp`, plan.pidFile, `${plan.pidFile}.tmp`, plan.shimLog];
+  for (const path of files) await rm(path, { force: true });
+}
+
+/** File names of a VM's VMM. */
+export function bootPaths(dir: string): Pick<BootPlan, 'dir' | 'consoleLog' | 'shimLog' | 'exitFile' | 'pidFile'> {
+  return {
+    dir, consoleLog: join(dir, 'console.log'), shimLog: join(dir, 'qemu-shim.log'),
+    exitFile: join(dir, 'qemu-exit.json'), pidFile: join(dir, 'qemu.pid'),
+  };
+}

@@ -1,0 +1,82 @@
+// What QEMU tells while a VM runs: reboots, the end and its reason, a full host disk. One control connection for each VM.
+import type { Logger, Vm, VmEndReason, Vms } from '../../core/plugin-api.ts';
+import { connectQmp } from './qmp.ts';
+import type { QmpClient, QmpEvent } from './qmp.ts';
+
+export interface Watcher {
+  /** Connects and watches until the VMM is gone. A second call for the same VM takes over. */
+  attach(vm: Vm, socket: string, options: { readonly timeoutMs: number; readonly signal?: AbortSignal }): Promise<QmpClient>;
+  client(vmId: string): QmpClient | undefined;
+  /** Lets go without reporting an end: the step is being undone, or the daemon closes. */
+  detach(vmId: string): void;
+  detachAll(): void;
+}
+
+const shutdownReasons: Readonly<Record<string, VmEndReason>> = {
+  'guest-shutdown': 'guest-poweroff', 'guest-panic': 'guest-panic', 'host-qmp-quit': 'stopped', 'host-signal': 'killed',
+};
+
+/** Makes the watcher of all VMs of this driver. */
+export function createWatcher(vms: Vms, log: Logger): Watcher {
+  const watched = new Map<string, { client: QmpClient; reason: VmEndReason | undefined }>();
+  const detach = (vmId: string): void => {
+    const entry = watched.get(vmId);
+    watched.delete(vmId);
+    entry?.client.close();
+  };
+  return {
+    async attach(vm, socket, options) {
+      detach(vm.id);
+      const report = new Reporter(vm, vms, log);
+      const client = await connectQmp(socket, { ...options, onEvent: (event) => report.receive(event) });
+      const entry = { client, reason: undefined };
+      watched.set(vm.id, entry);
+      client.onClose(() => {
+        // Only the connection in the table speaks for the VM: a detached one ends without meaning.
+        if (watched.get(vm.id) !== entry) return;
+        watched.delete(vm.id);
+        vms.ended(vm.id, report.reason ?? 'vmm-died');
+      });
+      return client;
+    },
+    client: (vmId) => watched.get(vmId)?.client,
+    detach,
+    detachAll: () => { for (const id of watched.keys()) detach(id); },
+  };
+}
+
+class Reporter {
+  reason: VmEndReason | undefined;
+  readonly #vm: Vm;
+  readonly #vms: Vms;
+  readonly #log: Logger;
+  #diskFull = false;
+
+  constructor(vm: Vm, vms: Vms, log: Logger) {
+    this.#vm = vm;
+    this.#vms = vms;
+    this.#log = log;
+  }
+
+  receive({ event, data }: QmpEvent): void {
+    if (event === 'SHUTDOWN') this.#noteShutdown(data);
+    else if (event === 'RESET' && data['guest'] === true) this.#vms.rebooted(this.#vm.id);
+    else if (event === 'GUEST_PANICKED') this.reason = 'guest-panic';
+    else if (event === 'BLOCK_IO_ERROR') this.#noteBlockError(data);
+  }
+
+  #noteShutdown(data: QmpEvent['data']): void {
+    const reason = shutdownReasons[String(data['reason'])];
+    // A panic that then powers off stays a panic.
+    if (reason !== undefined) this.reason ??= reason;
+    this.#log.info({ vm: this.#vm.name, reason: data['reason'], guest: data['guest'] }, 'VM shuts down');
+  }
+
+  #noteBlockError(data: QmpEvent['data']): void {
+    // A guest may produce thousands of these; one line says it.
+    if (this.#diskFull || data['nospace'] !== true) return;
+    this.#diskFull = true;
+    this.#vms.note(this.#vm.id, 'host disk full: writes of the guest fail');
+    this.#log.warn({ vm: this.#vm.name, device: data['device'], operation: data['operation'] }, 'Host disk full, writes of the guest fail');
+  }
+}
