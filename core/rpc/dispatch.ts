@@ -60,6 +60,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
   const methods = new Map(options.methods.map((entry) => [entry.name, entry]));
   const engine = createRpcEngine<ActiveCall>({
     errorBody: (error, call, method) => describeError(error, call, { method, log: options.log }),
+    checkResult: (call) => call.checkResult(),
     unknownMethod: (call, method) => {
       const body = faultBody(rpcCode.methodNotFound, unknownMethod(shorten(method)).message, call.opId);
       return { ...body, data: { ...body.data, hint: 'rpc.discover lists the methods' } };
@@ -84,6 +85,7 @@ class ActiveCall implements Call {
   readonly #parts: ActiveCallParts;
   #controller: AbortController | undefined;
   #abortReason: BangerError | undefined;
+  #result: unknown;
 
   constructor(request: RequestMessage, origin: CallOrigin, parts: ActiveCallParts) {
     this.#request = request;
@@ -113,12 +115,17 @@ class ActiveCall implements Call {
     if (this.#abortReason !== undefined) throw this.#abortReason;
     const call = this.#context(name);
     const runner = this.#parts.operationRunner;
-    const value: unknown = method.operation === undefined || runner === undefined
+    this.#result = method.operation === undefined || runner === undefined
       ? await method.handler(params.data, call)
       : await runner({ name, kind: method.operation }, params.data, call, async (inner) => method.handler(params.data, inner));
-    const result = (method.result as z.ZodType).safeParse(value);
+    return this.#result;
+  }
+
+  /** The result is sent as the handler gave it; this only refuses. */
+  checkResult(): void {
+    const { name, method } = this.#parts.entry as RegisteredMethod;
+    const result = (method.result as z.ZodType).safeParse(this.#result);
     if (!result.success) throw new Error(`Method ${name} gave a result that its schema refuses`, { cause: result.error });
-    return result.data;
   }
 
   /** Logger and signal are made on first use: most calls need neither, and both cost more than the rest of a ping. */
