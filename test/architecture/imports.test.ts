@@ -3,6 +3,8 @@ import { expect, test } from 'vitest';
 import { sourceFiles, type SourceFile, type SourceImport } from '../support/source-tree.ts';
 
 const publicCore = new Set(['core/plugin-api.ts', 'core/errors.ts', 'core/capabilities.ts', 'core/model.ts', 'core/api.ts']);
+/** Helpers that plugin-api.ts re-exports. */
+const reexported = new Set(['core/paths.ts', 'core/lock.ts']);
 const cliMayUse = new Set([...publicCore, 'core/rpc/client.ts', 'core/rpc/methods.ts', 'core/rpc/frames.ts', 'core/paths.ts', 'core/build-info.ts']);
 const owners: Record<string, RegExp> = {
   awilix: /^core\/container\.ts$/,
@@ -32,7 +34,7 @@ test('core imports no other room', () => {
 test("core's public files import only each other", () => {
   const files = product.filter((file) => publicCore.has(file.path));
   expect(files.length).toBe(publicCore.size);
-  expect(violations(files, (_, i) => isRepoPath(i.target) && !publicCore.has(i.target))).toEqual([]);
+  expect(violations(files, (_, i) => isRepoPath(i.target) && !publicCore.has(i.target) && !reexported.has(i.target))).toEqual([]);
 });
 
 test("a plugin imports core's public files, its own, and others' capability and schema", () => {
