@@ -1,0 +1,82 @@
+// The `vm` verbs, as data.
+import { defineCommand, jsonFlag, type CommandDef, type FlagDef } from './command.ts';
+
+const refs = { name: 'ref', required: true, variadic: true };
+const manyRefs = 'A reference is an id, a name, or the beginning of one that fits a single VM. The VMs are handled at once; one that fails does not hold up the others.';
+
+const size: readonly FlagDef[] = [
+  { name: 'vcpu', type: 'integer', placeholder: 'n', summary: 'Virtual CPUs' },
+  { name: 'memory', type: 'string', placeholder: 'size', summary: 'Memory: MiB, or with a unit as 2G' },
+];
+const env: FlagDef = { name: 'env', short: 'e', type: 'list', placeholder: 'K=V', summary: "Environment of the guest's commands; K alone takes your value" };
+const quiet: FlagDef = { name: 'quiet', short: 'q', type: 'boolean', summary: 'No progress on stderr' };
+const createFlags: readonly FlagDef[] = [
+  { name: 'name', type: 'string', placeholder: 'name', summary: 'Name: a DNS label; made up when absent' },
+  { name: 'image', type: 'string', placeholder: 'image', summary: 'Image to boot' },
+  { name: 'kernel', type: 'string', placeholder: 'kernel', summary: 'Kernel to boot' },
+  { name: 'driver', type: 'string', placeholder: 'plugin', summary: 'Plugin that runs the VM' },
+  ...size,
+  { name: 'init', type: 'string', placeholder: 'auto|image|agent', summary: "PID 1 of the guest: the image's own, or banger's agent" },
+  env, quiet,
+];
+const terminal: readonly FlagDef[] = [
+  { name: 'interactive', short: 'i', type: 'boolean', summary: 'Hand on stdin (the default; undoes -n)' },
+  { name: 'no-stdin', short: 'n', type: 'boolean', summary: 'Give the command /dev/null as stdin' },
+  { name: 'tty', short: 't', type: 'boolean', summary: 'Give the command a terminal' },
+];
+
+export const vmCommands: readonly CommandDef[] = [
+  defineCommand({
+    path: ['vm', 'run'], summary: 'Boot a VM and run a command in it, or a shell', pluginFlags: 'run', runsGuestCommand: true, trailing: 'command',
+    flags: [
+      ...createFlags, ...terminal, jsonFlag,
+      { name: 'rm', type: 'boolean', summary: 'Delete the VM when the command has ended' },
+      { name: 'detach', short: 'd', type: 'boolean', summary: 'Only boot it, and print its name' },
+      { name: 'plan', type: 'boolean', summary: 'Show what would be made on this host, and make nothing' },
+    ],
+    details: "Exit code: the command's own; 128+n when signal n ended it; 125 when banger failed before the command ran; 2 for bad usage.",
+    examples: ['banger vm run --rm -- uname -a', 'banger vm run --name devbox', 'banger vm run -d --vcpu 2 --memory 2G', 'tar c . | banger vm run --rm -- tar tv'],
+    load: () => import('./commands/vm-run.ts'),
+  }),
+  defineCommand({
+    path: ['vm', 'create'], summary: 'Create a VM and start it', pluginFlags: 'create', load: () => import('./commands/vm-create.ts'),
+    flags: [...createFlags, jsonFlag, { name: 'no-start', type: 'boolean', summary: 'Do not start it' }],
+    examples: ['banger vm create --name devbox --no-start'],
+  }),
+  defineCommand({
+    path: ['vm', 'list'], aliases: [['ps'], ['vm', 'ls']], summary: 'List VMs', load: () => import('./commands/vm-list.ts'),
+    flags: [jsonFlag, { name: 'quiet', short: 'q', type: 'boolean', summary: 'Only ids' }],
+  }),
+  defineCommand({ path: ['vm', 'show'], summary: 'Show VMs in full', args: [refs], flags: [jsonFlag], load: () => import('./commands/vm-show.ts') }),
+  defineCommand({ path: ['vm', 'start'], summary: 'Start VMs', args: [refs], details: manyRefs, flags: [quiet], load: () => import('./commands/vm-start.ts') }),
+  defineCommand({ path: ['vm', 'stop'], summary: 'Stop VMs gracefully, by force where that fails', args: [refs], details: manyRefs, flags: [quiet], load: () => import('./commands/vm-stop.ts') }),
+  defineCommand({ path: ['vm', 'restart'], summary: 'Stop and start VMs', args: [refs], details: manyRefs, flags: [quiet], load: () => import('./commands/vm-restart.ts') }),
+  defineCommand({
+    path: ['vm', 'kill'], summary: 'Stop VMs at once', args: [refs], details: manyRefs, load: () => import('./commands/vm-kill.ts'),
+    flags: [{ name: 'signal', short: 's', type: 'string', placeholder: 'name', summary: 'Signal for the VMM process, such as KILL' }],
+  }),
+  defineCommand({ path: ['vm', 'delete'], aliases: [['vm', 'rm']], summary: 'Delete VMs and their disks', args: [refs], details: manyRefs, load: () => import('./commands/vm-delete.ts') }),
+  defineCommand({
+    path: ['vm', 'set'], summary: 'Change VMs; size counts from the next start', args: [refs], flags: size, pluginFlags: 'set', details: manyRefs,
+    examples: ['banger vm set devbox --vcpu 4'], load: () => import('./commands/vm-set.ts'),
+  }),
+  defineCommand({
+    path: ['vm', 'exec'], summary: 'Run a command in a running VM, or a shell', args: [{ name: 'ref', required: true }], trailing: 'command', runsGuestCommand: true,
+    flags: [
+      ...terminal, env,
+      { name: 'user', short: 'u', type: 'string', placeholder: 'name', summary: 'User in the guest (default root)' },
+      { name: 'cwd', short: 'w', type: 'string', placeholder: 'dir', summary: 'Directory in the guest' },
+    ],
+    details: "Exit code: the command's own; 128+n when signal n ended it; 125 when banger failed before the command ran; 2 for bad usage.",
+    examples: ['banger vm exec devbox -- make test', 'banger vm exec devbox', 'banger vm exec -t devbox -- top'],
+    load: () => import('./commands/vm-exec.ts'),
+  }),
+  defineCommand({
+    path: ['vm', 'logs'], summary: "Print a VM's console log", args: [{ name: 'ref', required: true }], load: () => import('./commands/vm-logs.ts'),
+    flags: [{ name: 'follow', short: 'f', type: 'boolean', summary: 'Go on printing what is added' }],
+  }),
+  defineCommand({
+    path: ['vm', 'prune'], summary: 'Delete every VM that does not run', load: () => import('./commands/vm-prune.ts'),
+    flags: [{ name: 'force', short: 'f', type: 'boolean', summary: 'Do not ask' }],
+  }),
+];

@@ -1,0 +1,9 @@
+import type { Handler } from '../command.ts';
+import { artifactTable } from '../artifacts.ts';
+import { jsonText } from '../render/json.ts';
+
+const handler: Handler = async ({ daemon, flags, io }) => {
+  const result = await (await daemon()).call('kernel.list', {}, { read: true });
+  io.out(flags.on('json') ? jsonText(result) : artifactTable(result.kernels));
+};
+export default handler;

@@ -1,0 +1,37 @@
+// An error becomes lines for a person and an exit code.
+import { type BangerError, errorCodes, exitCodeFor, isBangerError, isExpected } from '../core/errors.ts';
+import type { Io } from './io.ts';
+import { paint } from './render/color.ts';
+
+/** Exit code of `vm run` and `vm exec` when banger failed before the command ran, as container tools have it. */
+export const ownFailureExitCode = 125;
+
+/** Op id of an error that came over the wire. */
+function opIdOf(error: BangerError): string | undefined {
+  const direct = (error as { readonly opId?: unknown }).opId;
+  if (typeof direct === 'string') return direct;
+  const inDetail = error.detail?.['opId'];
+  return typeof inDetail === 'string' ? inDetail : undefined;
+}
+
+/** `banger: <sentence>`, `  hint: ...`, `(op-...)` dimmed. Ends with a newline. */
+export function renderError(error: unknown, io: Io): string {
+  if (!isBangerError(error)) {
+    const text = error instanceof Error ? error.message : String(error);
+    return `banger: internal error: ${text}\n  hint: BANGER_TRACE=1 shows where it happened\n${io.env['BANGER_TRACE'] && error instanceof Error ? `${error.stack}\n` : ''}`;
+  }
+  const opId = opIdOf(error);
+  const internal = isExpected(error.code) || error.message === 'internal error' ? '' : 'internal error: ';
+  const lines = [`banger: ${internal}${error.message}`];
+  const hint = error.hint ?? (isExpected(error.code) ? undefined : 'banger daemon logs has the details');
+  if (hint !== undefined) lines.push(`  hint: ${hint}`);
+  if (opId !== undefined) lines.push(paint(`(${opId})`, 'dim', { io, fd: 2 }));
+  return `${lines.join('\n')}\n`;
+}
+
+/** Exit code of an error; verbs that run a guest command answer 125 for failures that are not the caller's. */
+export function exitCodeOf(error: unknown, runsGuestCommand = false): number {
+  const code = isBangerError(error) ? error.code : 'internal';
+  const exitCode = exitCodeFor(code);
+  return runsGuestCommand && exitCode !== errorCodes.bad_request.exitCode ? ownFailureExitCode : exitCode;
+}
