@@ -181,6 +181,8 @@ export interface Images {
   ensure(ref: string | undefined, ctx: EnsureContext): Promise<Image>;
   /** By id. @throws not_found */
   get(id: string): Promise<Image>;
+  /** What `ensure` would give without making or fetching anything; `undefined` when it would have to. For `--plan`. */
+  find?(ref: string | undefined): Promise<Image | undefined>;
 }
 export const Images = capability<Images>('images@1');
 
@@ -199,6 +201,8 @@ export interface Kernels {
   ensure(ref: string | undefined, ctx: EnsureContext): Promise<Kernel>;
   /** By id. @throws not_found */
   get(id: string): Promise<Kernel>;
+  /** What `ensure` would give without making or fetching anything; `undefined` when it would have to. For `--plan`. */
+  find?(ref: string | undefined): Promise<Kernel | undefined>;
 }
 export const Kernels = capability<Kernels>('kernels@1');
 

@@ -8,6 +8,7 @@ import type { Paths } from '../paths.ts';
 import type { Contributions, Logger, Vm } from '../plugin-api.ts';
 import type { Store } from '../store/store.ts';
 import type { VmError, VmRecord } from '../store/vms.ts';
+import { requireHostRoom } from '../vm/preflight.ts';
 import { createToVm } from '../vm/record.ts';
 import { noFaults } from './faults.ts';
 import type { FaultPoints } from './faults.ts';
@@ -74,7 +75,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   hook.freeze();
   const teardown = createTeardown({ store, steps, faults, log });
   const settle = createSettle({ store, teardown, paths: deps.paths, toVm, log, onEnd: deps.announce });
-  const runner = { store, hook, teardown, hostInfo: deps.hostInfo, hostBootId: deps.processes.hostBootId, faults };
+  const runner = { store, hook, teardown, hostInfo: deps.hostInfo, processes: deps.processes, faults };
   const whole = { ...deps, teardown, settle, toVm };
 
   const start = async (record: VmRecord, op: OperationScope): Promise<void> => {
@@ -87,6 +88,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     });
     try {
       ensureVmDirs(deps.paths, vm.id);
+      await requireHostRoom({ name: vm.name, memoryMiB: vm.spec.memoryMiB, stateDir: deps.paths.stateDir });
       await runStart(runner, { vm, plan: await planStart(deps, vm), op });
       store.vms.update(vm.id, {
         activity: undefined, activityOp: undefined, published: true, startedAt: (deps.now?.() ?? new Date()).toISOString(),

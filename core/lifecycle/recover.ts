@@ -2,12 +2,13 @@
 import type { Processes } from '../capabilities.ts';
 import { timedOut } from '../errors.ts';
 import type { KeyedLock } from '../lock.ts';
-import type { Json, Logger, ProcessIdentity, Vm } from '../plugin-api.ts';
+import type { Logger, Vm } from '../plugin-api.ts';
 import type { Store } from '../store/store.ts';
 import type { VmRecord } from '../store/vms.ts';
 import type { ToVm } from '../vm/record.ts';
 import { bound } from './deadline.ts';
 import type { JobRunner } from './jobs.ts';
+import { lifelineProcess } from './lifeline.ts';
 import type { StepRegistration } from './registrations.ts';
 import { backgroundScope } from './scope.ts';
 import type { Settle } from './settle.ts';
@@ -117,12 +118,6 @@ async function adopt(deps: RecoverDeps, vm: Vm, log: Logger): Promise<void> {
       (signal) => step.adopt?.({ vm, signal, log: log.child({ plugin, step: step.name }), reason: 'recover' }, row.plan, row.handle ?? null));
     if (outcome.kind === 'failed') log.error({ vm: vm.name, step: step.name, err: outcome.error }, 'adopting failed');
   }
-}
-
-/** Process in the handle of a lifeline row. */
-export function lifelineProcess(handle: Json | undefined): ProcessIdentity | undefined {
-  const process = (handle as { readonly process?: Partial<ProcessIdentity> } | null | undefined)?.process;
-  return typeof process?.pid === 'number' && typeof process.startTime === 'string' ? process as ProcessIdentity : undefined;
 }
 
 async function runAll(tasks: readonly (() => Promise<void>)[]): Promise<void> {

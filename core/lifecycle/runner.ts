@@ -1,10 +1,11 @@
 // Runs a start plan: a ledger row before each step, its handle right after, and the reverse path when anything fails.
-import { BangerError, cancelled, isBangerError, isExpected, timedOut } from '../errors.ts';
-import type { HostInfo } from '../capabilities.ts';
+import { BangerError, cancelled, isBangerError, isExpected, operationFailed, timedOut } from '../errors.ts';
+import type { HostInfo, Processes } from '../capabilities.ts';
 import type { Json, StartContext, TimelineEntry, Vm } from '../plugin-api.ts';
 import type { LedgerOwner, LedgerRow } from '../store/ledger.ts';
 import type { Store } from '../store/store.ts';
 import { bound } from './deadline.ts';
+import { watchLifeline } from './lifeline.ts';
 import type { FaultPoints } from './faults.ts';
 import type { StartHook } from './hooks.ts';
 import { limitOf } from './phases.ts';
@@ -18,7 +19,7 @@ export interface RunnerDeps {
   readonly hook: StartHook;
   readonly teardown: Teardown;
   readonly hostInfo: Pick<HostInfo, 'slowdown'>;
-  readonly hostBootId: string;
+  readonly processes: Processes;
   readonly faults: FaultPoints;
 }
 
@@ -32,6 +33,10 @@ interface Run {
   readonly planned: ReadonlyMap<string, PlannedStep>;
   /** Rows of earlier starts that are kept, by step name. */
   readonly kept: ReadonlyMap<string, LedgerRow>;
+  /** Aborted when the VMM ends by itself while later steps still wait for its guest. */
+  readonly died: AbortController;
+  /** Called when the start is over. */
+  readonly ends: (() => void)[];
 }
 
 /** What a failed start was: where, why, and what its rollback left. */
@@ -55,6 +60,7 @@ export async function runStart(deps: RunnerDeps, start: { readonly vm: Vm; reado
     vm, plan, op, owner, beganAt: performance.now(),
     planned: new Map(plan.steps.map((planned) => [planned.registration.step.name, planned])),
     kept: new Map(deps.store.ledger.byOwner(owner).map((row) => [row.step, row])),
+    died: new AbortController(), ends: [],
   };
   try {
     await deps.hook.run((registration) => perform(deps, run, registration));
@@ -64,6 +70,8 @@ export async function runStart(deps: RunnerDeps, start: { readonly vm: Vm; reado
     const rows = deps.store.ledger.byOwner(owner).filter((row) => run.kept.get(row.step)?.seq !== row.seq);
     const problems = await deps.teardown(vm, rows, { reason: 'rollback', log: op.log });
     throw wasCancelled ? toCancelled(run, error, problems) : toStartError(run, error, problems);
+  } finally {
+    for (const end of run.ends) end();
   }
 }
 
@@ -98,7 +106,7 @@ async function performPlanned(deps: RunnerDeps, run: Run, { registration, plan }
   const { vm, op } = run;
   const seq = store.ledger.insert({
     owner: run.owner, step: step.name, plugin, lifetime: step.lifetime ?? 'run', lifeline: step.lifeline === true,
-    plan: plan.data, opId: op.opId, hostBootId: deps.hostBootId,
+    plan: plan.data, opId: op.opId, hostBootId: deps.processes.hostBootId,
   });
   await faults.at('plan-written', step.name, vm);
   store.ledger.setState(seq, 'running');
@@ -112,7 +120,7 @@ async function performPlanned(deps: RunnerDeps, run: Run, { registration, plan }
   });
   const limitMs = limitOf(step, deps.hostInfo.slowdown);
   const outcome = await bound<Json>(
-    { limitMs, signal: op.signal, expired: () => timedOut(waitingFor, limitMs, step.name) },
+    { limitMs, signal: AbortSignal.any([op.signal, run.died.signal]), expired: () => timedOut(waitingFor, limitMs, step.name) },
     (signal) => step.run(context(signal), plan.data) as Promise<Json>);
   if (outcome.kind === 'failed') {
     // Told to end, it ended well after all: what it acquired helps the undo.
@@ -121,6 +129,10 @@ async function performPlanned(deps: RunnerDeps, run: Run, { registration, plan }
   }
   await faults.at('run-returned', step.name, vm);
   store.ledger.setDone(seq, outcome.value);
+  if (step.lifeline === true) {
+    run.ends.push(watchLifeline(deps.processes, outcome.value, () => run.died.abort(
+      operationFailed(`The VMM of VM ${vm.name} ended by itself`, { hint: `banger vm logs ${vm.name} shows its console` }))));
+  }
   await faults.at('handle-written', step.name, vm);
 }
 

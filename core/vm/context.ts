@@ -1,0 +1,81 @@
+// What the VM verbs share.
+import type { GuestAgent, Images, Kernels, Processes, VmmDriver } from '../capabilities.ts';
+import type { Clock } from '../clock.ts';
+import { notFound } from '../errors.ts';
+import type { Lifecycle } from '../lifecycle/lifecycle.ts';
+import { lifelineProcess } from '../lifecycle/lifeline.ts';
+import type { ReconfigureRegistration, SectionRegistration, StopStepRegistration } from '../lifecycle/registrations.ts';
+import type { KeyedLock } from '../lock.ts';
+import type { InitMode, ProcessIdentity } from '../model.ts';
+import type { OperationRegistry } from '../operations/operations.ts';
+import type { Paths } from '../paths.ts';
+import type { CallContext, Logger } from '../plugin-api.ts';
+import type { Store } from '../store/store.ts';
+import type { VmRecord } from '../store/vms.ts';
+import type { ToVm } from './record.ts';
+import { resolveRef } from './ref.ts';
+import type { VmRegistry } from './registry.ts';
+
+export interface VmDefaults {
+  readonly vcpu: number;
+  readonly memoryMiB: number;
+  readonly image?: string | undefined;
+  readonly kernel?: string | undefined;
+  readonly driver?: string | undefined;
+  readonly init: InitMode;
+}
+
+export interface VmServiceDeps {
+  readonly store: Store;
+  readonly paths: Paths;
+  readonly log: Logger;
+  readonly processes: Processes;
+  /** One lock a VM, by VM id: the lifecycle's own. */
+  readonly locks: KeyedLock;
+  readonly lifecycle: Lifecycle;
+  readonly registry: VmRegistry;
+  readonly operations: Pick<OperationRegistry, 'describe' | 'spawn' | 'show' | 'cancel'>;
+  /** Frozen, in plugin graph order. */
+  readonly stopSteps: readonly StopStepRegistration[];
+  readonly reconfigures: readonly ReconfigureRegistration[];
+  readonly sections: readonly SectionRegistration[];
+  /** Looked up at each use. @throws missing_requirement when no plugin fills the capability */
+  readonly images: () => Images;
+  readonly kernels: () => Kernels;
+  readonly agent: () => GuestAgent;
+  /** By plugin name; may be empty. */
+  readonly drivers: () => ReadonlyMap<string, VmmDriver>;
+  readonly defaults: VmDefaults;
+  readonly clock?: Clock;
+}
+
+export interface VmContext extends VmServiceDeps {
+  readonly toVm: ToVm;
+  /** Name re-check, slot and row, and nothing slower. Taken after a VM's lock, never before. */
+  readonly createLock: KeyedLock;
+}
+
+/** Runs a verb under the VM's lock, with the record as it is once the lock is had. */
+export async function underLock<R>(
+  ctx: VmContext, target: { readonly ref: string; readonly verb: string; readonly call: Pick<CallContext, 'opId' | 'signal'> },
+  fn: (record: VmRecord) => Promise<R>): Promise<R> {
+  const { ref, verb, call } = target;
+  const { id, name } = resolveRef(ctx.store, ref);
+  ctx.operations.describe(call.opId, name);
+  return ctx.locks.run(id, { holder: `${verb} (${call.opId})`, signal: call.signal, subject: `VM ${name}` }, () => {
+    const record = ctx.store.vms.get(id);
+    // Deleted by whoever held the lock before.
+    if (record === undefined) throw notFound('VM', ref);
+    return fn(record);
+  });
+}
+
+/** The VM's process, when it lives. */
+export function liveProcess(ctx: Pick<VmContext, 'store' | 'processes'>, id: string): ProcessIdentity | undefined {
+  const process = lifelineProcess(ctx.store.ledger.lifeline(id));
+  return process !== undefined && ctx.processes.isAlive(process) ? process : undefined;
+}
+
+export function nowIso(ctx: Pick<VmContext, 'clock'>): string {
+  return new Date(ctx.clock?.now() ?? Date.now()).toISOString();
+}

@@ -1,0 +1,131 @@
+// RPC methods vm.*: names, effects, shapes. What they do is in the file of each verb.
+import type { z } from 'zod';
+import type { VmCreateParams } from '../api.ts';
+import type { RpcMethod } from '../plugin-api.ts';
+import type { VmContext } from './context.ts';
+import { beginCreate, createStatus, createVm } from './create.ts';
+import { deleteVm } from './delete.ts';
+import { execVm } from './exec.ts';
+import { killVm } from './kill.ts';
+import { listVms } from './list.ts';
+import { vmLogs } from './logs.ts';
+import { planVm } from './plan.ts';
+import { restartVm } from './restart.ts';
+import * as schema from './schema.ts';
+import { setVm } from './set.ts';
+import { showVm } from './show.ts';
+import { startVm } from './start.ts';
+import { stopVm } from './stop.ts';
+
+/** Methods by name. */
+// oxlint-disable-next-line typescript/no-explicit-any -- a table holds methods of all params and results
+export type MethodTable = Readonly<Record<string, RpcMethod<any, any>>>;
+
+/** Types one method by its own schemas. */
+function method<P extends z.ZodType, R extends z.ZodType>(definition: RpcMethod<P, R>): RpcMethod<P, R> {
+  return definition;
+}
+
+const refErrors = ['not_found', 'ambiguous_ref'] as const;
+const startErrors = ['start_failed', 'undo_failed', 'missing_requirement', 'cancelled'] as const;
+
+export function createVmMethods(ctx: VmContext): MethodTable {
+  return { ...readMethods(ctx), ...createMethods(ctx), ...lifeMethods(ctx), ...otherMethods(ctx) };
+}
+
+function readMethods(ctx: VmContext): MethodTable {
+  return {
+    'vm.list': method({
+      summary: 'Lists all VMs, oldest first.', effect: 'read', params: schema.noParams, result: schema.listResult,
+      handler: () => { const { vms, columns } = listVms(ctx); return { vms: [...vms], columns }; },
+    }),
+    'vm.show': method({
+      summary: 'Shows one VM.', effect: 'read', params: schema.refParams, result: schema.vmResult, errors: refErrors,
+      handler: ({ ref }) => ({ vm: showVm(ctx, ref) }),
+    }),
+    'vm.logs': method({
+      summary: 'Names the files of a VM\'s console log, oldest first.',
+      effect: 'read', params: schema.refParams, result: schema.logsResult, errors: [...refErrors, 'missing_requirement'],
+      handler: ({ ref }) => vmLogs(ctx, ref),
+    }),
+    'vm.plan': method({
+      summary: 'Tells what a creation would make on the host; makes nothing.',
+      effect: 'read', params: schema.createParams, result: schema.planResult, errors: ['already_exists', 'missing_requirement'],
+      handler: async (params) => { const { vm, steps } = await planVm(ctx, params as VmCreateParams); return { vm, steps: [...steps] }; },
+    }),
+  };
+}
+
+function createMethods(ctx: VmContext): MethodTable {
+  const errors = ['already_exists', 'not_found', ...startErrors];
+  return {
+    'vm.create': method({
+      summary: 'Creates a VM and starts it.', effect: 'write', operation: 'vm.create', params: schema.createParams, result: schema.vmResult, errors,
+      handler: async (params, call) => ({ vm: await createVm(ctx, params as VmCreateParams, call) }),
+    }),
+    'vm.create.begin': method({
+      summary: 'Begins the creation of a VM and answers at once; the operation has the id of this call.',
+      effect: 'write', params: schema.createParams, result: schema.operationResult, errors: ['already_exists'],
+      handler: (params, call) => ({ operation: beginCreate(ctx, params as VmCreateParams, call) }),
+    }),
+    'vm.create.status': method({
+      summary: 'Shows a creation, with its VM as soon as there is one.',
+      effect: 'read', params: schema.operationParams, result: schema.operationResult, errors: ['not_found'],
+      handler: ({ id }) => createStatus(ctx, id),
+    }),
+    'vm.create.cancel': method({
+      summary: 'Cancels a creation; everything it made is undone, the VM included.',
+      effect: 'write', params: schema.operationParams, result: schema.operationResult, errors: ['not_found'],
+      handler: ({ id }) => {
+        createStatus(ctx, id);
+        ctx.operations.cancel(id);
+        return createStatus(ctx, id);
+      },
+    }),
+  };
+}
+
+function lifeMethods(ctx: VmContext): MethodTable {
+  return {
+    'vm.start': method({
+      summary: 'Starts a VM; does nothing to a running one.', effect: 'write', operation: 'vm.start',
+      params: schema.refParams, result: schema.vmResult, errors: [...refErrors, ...startErrors],
+      handler: async ({ ref }, call) => ({ vm: await startVm(ctx, ref, call) }),
+    }),
+    'vm.stop': method({
+      summary: 'Asks the guest to power off, ends the VMM, and undoes what the start made.', effect: 'write', operation: 'vm.stop',
+      params: schema.refParams, result: schema.vmResult, errors: [...refErrors, 'undo_failed'],
+      handler: async ({ ref }, call) => ({ vm: await stopVm(ctx, ref, call) }),
+    }),
+    'vm.restart': method({
+      summary: 'Stops and starts a VM: a real power cycle.', effect: 'write', operation: 'vm.restart',
+      params: schema.refParams, result: schema.vmResult, errors: [...refErrors, ...startErrors],
+      handler: async ({ ref }, call) => ({ vm: await restartVm(ctx, ref, call) }),
+    }),
+    'vm.kill': method({
+      summary: 'Ends a VM without asking its guest.', effect: 'write', operation: 'vm.kill',
+      params: schema.killParams, result: schema.vmResult, errors: [...refErrors, 'not_running', 'undo_failed'],
+      handler: async (params, call) => ({ vm: await killVm(ctx, params, call) }),
+    }),
+    'vm.delete': method({
+      summary: 'Deletes a VM with its disks; ends it first when it runs.', effect: 'write', operation: 'vm.delete',
+      params: schema.refParams, result: schema.deleteResult, errors: [...refErrors, 'undo_failed'],
+      handler: ({ ref }, call) => deleteVm(ctx, ref, call),
+    }),
+  };
+}
+
+function otherMethods(ctx: VmContext): MethodTable {
+  return {
+    'vm.set': method({
+      summary: 'Changes CPU count and memory, at the next start, and plugin sections.', effect: 'write', operation: 'vm.set',
+      params: schema.setParams, result: schema.vmResult, errors: refErrors,
+      handler: async (params, call) => ({ vm: await setVm(ctx, params, call) }),
+    }),
+    'vm.exec': method({
+      summary: 'Runs a command in a running VM; its streams are attached to with the ticket.', effect: 'write',
+      params: schema.execParams, result: schema.execResult, errors: [...refErrors, 'not_running'],
+      handler: (params, call) => execVm(ctx, params, call),
+    }),
+  };
+}

@@ -1,0 +1,65 @@
+// The `Vms` capability: what plugins see of VMs, and how drivers tell that one ended. Made before plugins are set up.
+import type { Processes, VmEndReason, Vms } from '../capabilities.ts';
+import { lifelineProcess } from '../lifecycle/lifeline.ts';
+import type { Logger, Vm } from '../plugin-api.ts';
+import type { Store } from '../store/store.ts';
+import type { ToVm } from './record.ts';
+
+type Change = Parameters<Parameters<Vms['onChange']>[0]>[0];
+
+export interface VmRegistry extends Vms {
+  /** Tells the listeners; a listener that throws is logged and the others still hear. */
+  announce(kind: Change['kind'], vm: Vm): void;
+  /** Called with the VM's id on every report of an end. One handler: the watcher. */
+  onEnded(handler: (id: string) => void): void;
+  /** What was reported about the end of a run; forgets it. */
+  takeEndReason(id: string): VmEndReason | undefined;
+}
+export interface VmRegistryDeps { readonly store: Store; readonly processes: Processes; readonly toVm: ToVm; readonly log: Logger }
+
+export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
+  const { store, toVm } = deps;
+  const listeners = new Set<(event: Change) => void>();
+  const reasons = new Map<string, VmEndReason>();
+  let onEnded: (id: string) => void = () => undefined;
+  return {
+    get: (id) => {
+      const record = store.vms.get(id);
+      return record === undefined ? undefined : toVm(record);
+    },
+    list: () => store.vms.list().map(toVm),
+    isRunning: (id) => {
+      const process = lifelineProcess(store.ledger.lifeline(id));
+      return store.vms.get(id)?.published === true && process !== undefined && deps.processes.isAlive(process);
+    },
+    ended(id, reason) {
+      // The first certain word counts: a guest's poweroff is followed by the end of its VMM.
+      if (reason !== 'unknown' && !reasons.has(id) && store.vms.get(id) !== undefined) reasons.set(id, reason);
+      onEnded(id);
+    },
+    rebooted(id) {
+      const record = store.vms.get(id);
+      if (record !== undefined) store.vms.update(id, { reboots: record.reboots + 1 });
+    },
+    onChange(listener) {
+      listeners.add(listener);
+      return () => { listeners.delete(listener); };
+    },
+    announce(kind, vm) {
+      reasons.delete(vm.id);
+      for (const listener of listeners) {
+        try {
+          listener({ kind, vm });
+        } catch (error) {
+          deps.log.error({ err: error, vm: vm.name, kind }, 'a listener for VM changes failed');
+        }
+      }
+    },
+    onEnded(handler) { onEnded = handler; },
+    takeEndReason(id) {
+      const reason = reasons.get(id);
+      reasons.delete(id);
+      return reason;
+    },
+  };
+}

@@ -1,0 +1,78 @@
+// Params and results of vm.* on the wire. core/api.ts has the same shapes as types.
+import { z } from 'zod';
+
+const initMode = z.enum(['auto', 'image', 'agent']).describe('PID 1 in the guest: the image\'s init, our agent, or the first that works');
+const ref = z.string().min(1).max(128).describe('VM id, name, or a unique prefix of either');
+const sections = z.record(z.string(), z.unknown()).describe('Plugin name to the values of its section');
+const env = z.record(z.string(), z.string());
+
+export const refParams = z.strictObject({ ref });
+export const noParams = z.strictObject({});
+export const createParams = z.strictObject({
+  name: z.string().optional().describe('DNS label; generated when absent'),
+  image: z.string().min(1).optional().describe('Image name or reference'),
+  kernel: z.string().min(1).optional().describe('Kernel name or reference'),
+  driver: z.string().min(1).optional().describe('Plugin whose VMM runs the VM'),
+  vcpu: z.number().optional().describe('Virtual CPUs'),
+  memoryMiB: z.number().optional().describe('Memory in MiB'),
+  init: initMode.optional(),
+  env: env.optional().describe('Environment of every command run in the guest'),
+  sections: sections.optional(),
+  start: z.boolean().optional().describe('Start it too; default true'),
+  lease: z.boolean().optional().describe('Delete the VM when this connection is lost; default false'),
+});
+export const killParams = z.strictObject({
+  ref, signal: z.string().max(20).optional().describe('TERM, KILL, INT, HUP, QUIT, USR1, USR2 or ABRT; default KILL'),
+});
+export const setParams = z.strictObject({
+  ref,
+  vcpu: z.number().optional().describe('Virtual CPUs, at the next start'),
+  memoryMiB: z.number().optional().describe('Memory in MiB, at the next start'),
+  sections: sections.optional(),
+});
+export const execParams = z.strictObject({
+  ref,
+  command: z.array(z.string()).describe('Program and arguments; empty: the login shell'),
+  env: env.optional(),
+  cwd: z.string().optional(),
+  user: z.string().optional(),
+  tty: z.strictObject({
+    cols: z.number().int().min(1).max(65_535), rows: z.number().int().min(1).max(65_535), term: z.string().max(64),
+  }).optional().describe('Terminal of the client; absent: none'),
+  stdin: z.boolean().describe('false: standard input is /dev/null'),
+});
+export const operationParams = z.strictObject({ id: z.string().min(1).max(64).describe('Operation id') });
+
+export const vmView = z.object({
+  id: z.string(), name: z.string(),
+  state: z.enum(['created', 'starting', 'running', 'stopping', 'stopped', 'error']),
+  stateReason: z.string().optional(),
+  image: z.string().describe('Name the user gave'), imageId: z.string(), kernel: z.string(), driver: z.string(),
+  vcpu: z.number(), memoryMiB: z.number(), init: initMode,
+  createdAt: z.string(), startedAt: z.string().optional(), reboots: z.number().describe('Reboots by the guest since the start'),
+  process: z.object({ pid: z.number() }).optional(),
+  lastError: z.object({ code: z.string(), message: z.string(), opId: z.string().optional() }).optional(),
+  sections: z.record(z.string(), z.unknown()),
+});
+export const vmResult = z.object({ vm: vmView });
+export const listResult = z.object({
+  vms: z.array(vmView), columns: z.array(z.object({ header: z.string(), section: z.string(), key: z.string() })).readonly(),
+});
+export const deleteResult = z.object({ id: z.string(), name: z.string() });
+export const planResult = z.object({
+  vm: z.object({ name: z.string() }),
+  steps: z.array(z.object({
+    name: z.string(), plugin: z.string(), phase: z.string(), makes: z.array(z.string()).readonly(), needsRoot: z.string().optional(),
+  })),
+});
+export const execResult = z.object({ ticket: z.string().describe('To attach with, within 10 s') });
+export const logsResult = z.object({ files: z.array(z.string()).describe('Console logs, oldest first') });
+const timelineEntry = z.object({
+  name: z.string(), plugin: z.string(), atMs: z.number(), durationMs: z.number().optional(), outcome: z.enum(['ok', 'failed', 'skipped']).optional(),
+});
+export const operationView = z.object({
+  id: z.string(), kind: z.string(), subject: z.string().optional(), state: z.enum(['running', 'done', 'failed', 'cancelled']), done: z.boolean(),
+  stage: z.string().optional(), detail: z.string().optional(), startedAt: z.string(), finishedAt: z.string().optional(),
+  error: z.object({ code: z.string(), message: z.string() }).optional(), timeline: z.array(timelineEntry).readonly(),
+});
+export const operationResult = z.object({ operation: operationView, vm: vmView.optional() });

@@ -1,0 +1,48 @@
+// The VM service: what core/daemon.ts wires, serves and closes.
+import type { LeakReport, ReclaimResult } from '../api.ts';
+import type { Vms } from '../capabilities.ts';
+import { createKeyedLock } from '../lock.ts';
+import type { RecoverReport } from '../lifecycle/recover.ts';
+import type { VmContext, VmServiceDeps } from './context.ts';
+import { listVms } from './list.ts';
+import { createVmMethods } from './methods.ts';
+import type { MethodTable } from './methods.ts';
+import { createToVm } from './record.ts';
+import { createWatcher } from './watch.ts';
+
+export interface VmService {
+  /** vm.* by name, owner `core`. */
+  readonly methods: MethodTable;
+  /** The capability `vms@1`. */
+  readonly vms: Vms;
+  /** Recovers the VMs of the daemon before this one and begins to watch. Once, before the first request; `finished` need not be awaited. */
+  start(): { readonly finished: Promise<RecoverReport> };
+  /** Ends the watch. Running VMs stay. */
+  close(): Promise<void>;
+  /** For `daemon.status` and idle exit. */
+  counts(): { readonly total: number; readonly running: number };
+  leaks(signal?: AbortSignal): Promise<LeakReport>;
+  reclaim(call: Parameters<VmServiceDeps['lifecycle']['reclaim']>[0]): Promise<ReclaimResult>;
+}
+
+export function createVmService(deps: VmServiceDeps): VmService {
+  const ctx: VmContext = { ...deps, toVm: createToVm(deps.store.installId, deps.paths), createLock: createKeyedLock() };
+  const watcher = createWatcher(ctx);
+  return {
+    methods: createVmMethods(ctx),
+    vms: deps.registry,
+    start() {
+      const recovery = deps.lifecycle.recover();
+      watcher.start();
+      return recovery;
+    },
+    close: () => watcher.stop(),
+    counts() {
+      const { vms } = listVms(ctx);
+      // A VM on its way up or down keeps the daemon, too.
+      return { total: vms.length, running: vms.filter(({ state }) => state === 'running' || state === 'starting' || state === 'stopping').length };
+    },
+    leaks: (signal) => deps.lifecycle.leaks(signal),
+    reclaim: (call) => deps.lifecycle.reclaim(call),
+  };
+}

@@ -1,0 +1,68 @@
+// Ends a running VM: graceful steps, each bounded, until its process is gone; then the reverse path.
+import { setTimeout as delay } from 'node:timers/promises';
+import type { VmView } from '../api.ts';
+import type { VmEndReason } from '../capabilities.ts';
+import { timedOut } from '../errors.ts';
+import { bound } from '../lifecycle/deadline.ts';
+import type { StopStepRegistration } from '../lifecycle/registrations.ts';
+import { undoFailed } from '../lifecycle/settle.ts';
+import type { ProcessIdentity } from '../model.ts';
+import type { CallContext, Vm } from '../plugin-api.ts';
+import type { VmRecord } from '../store/vms.ts';
+import { liveProcess, underLock } from './context.ts';
+import type { VmContext } from './context.ts';
+import { viewOf } from './view.ts';
+
+const pollMs = 20;
+
+/** Stops a VM; does nothing but clear leftovers when it does not run. @throws undo_failed */
+export function stopVm(ctx: VmContext, ref: string, call: CallContext): Promise<VmView> {
+  return underLock(ctx, { ref, verb: 'vm.stop', call }, async (record) => {
+    await stopLocked(ctx, record, call);
+    return viewOf(ctx, ctx.store.vms.get(record.id) ?? record);
+  });
+}
+
+/** Stop under the VM's lock. Cancelling the call has no effect from here on: half a stop helps nobody. */
+export async function stopLocked(ctx: VmContext, record: VmRecord, call: Pick<CallContext, 'opId' | 'log' | 'stage'>): Promise<void> {
+  const vm = ctx.toVm(record);
+  const process = liveProcess(ctx, record.id);
+  if (process !== undefined) {
+    ctx.store.vms.update(record.id, { activity: 'stopping', activityOp: call.opId });
+    for (const registration of ctx.stopSteps) {
+      if (!ctx.processes.isAlive(process)) break;
+      call.stage(registration.stopStep.name, `waiting for ${vm.name} to end`);
+      await ask(ctx, { registration, vm, process }, call);
+    }
+  }
+  await endLocked(ctx, record, { call, endReason: 'stopped' });
+}
+
+/** The reverse path of a run, under the VM's lock. @throws undo_failed */
+export async function endLocked(
+  ctx: VmContext, record: VmRecord,
+  { call, endReason }: { readonly call: Pick<CallContext, 'opId' | 'log'>; readonly endReason: VmEndReason }): Promise<void> {
+  const problems = await ctx.lifecycle.stop(record, { reason: 'stop', opId: call.opId, log: call.log, endReason });
+  if (problems.length > 0) throw undoFailed(record, problems);
+}
+
+interface Asked { readonly registration: StopStepRegistration; readonly vm: Vm; readonly process: ProcessIdentity }
+
+/** One stop step; returns when the process is gone, the step threw, or its time is over. */
+async function ask(ctx: VmContext, { registration, vm, process }: Asked, call: Pick<CallContext, 'log'>): Promise<void> {
+  const { plugin, stopStep: step } = registration;
+  const deadline = performance.now() + step.timeoutMs;
+  const log = call.log.child({ plugin, step: step.name, vm: vm.name });
+  const ended = new AbortController();
+  let failed = false;
+  const work = bound(
+    { limitMs: step.timeoutMs, graceMs: 0, signal: ended.signal, expired: () => timedOut(`${step.name} of ${vm.name}`, step.timeoutMs) },
+    (signal) => step.run({ vm, signal, log, reason: 'stop' })).then((outcome) => {
+    if (outcome.kind === 'returned' || ended.signal.aborted) return;
+    failed = true;
+    log.warn({ err: outcome.error }, 'stop step failed');
+  });
+  while (!failed && performance.now() < deadline && ctx.processes.isAlive(process)) await delay(pollMs);
+  ended.abort(new Error('the stop step is over'));
+  await work;
+}

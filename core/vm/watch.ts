@@ -1,0 +1,83 @@
+// Notices VMs that end by themselves, and clears what they had within about a second.
+import { setTimeout as delay } from 'node:timers/promises';
+import { isBangerError } from '../errors.ts';
+import { lifelineProcess } from '../lifecycle/lifeline.ts';
+import { backgroundScope } from '../lifecycle/scope.ts';
+import type { VmContext } from './context.ts';
+import { liveProcess } from './context.ts';
+
+const pollMs = 1_000;
+/** A driver reports an end just before the process goes. */
+const reportedPollMs = 25;
+const reportedTries = 80;
+
+export interface Watcher {
+  /** Begins to look each second, and at once when a driver reports an end. */
+  start(): void;
+  /** Ends the watch; resolves when teardowns that it began are over. */
+  stop(): Promise<void>;
+  /** Looks once at every VM; resolves when what ended is cleared. */
+  check(): Promise<void>;
+}
+
+export function createWatcher(ctx: VmContext): Watcher {
+  const working = new Set<Promise<void>>();
+  let timer: NodeJS.Timeout | undefined;
+  let stopped = false;
+
+  const track = (work: Promise<void>): Promise<void> => {
+    working.add(work);
+    return work.finally(() => working.delete(work));
+  };
+  const check = async (): Promise<void> => {
+    const dead = [...ctx.store.ledger.lifelines()].filter(([, handle]) => {
+      const process = lifelineProcess(handle);
+      return process === undefined || !ctx.processes.isAlive(process);
+    });
+    await Promise.all(dead.map(([id]) => track(reap(ctx, id))));
+  };
+  ctx.registry.onEnded((id) => {
+    if (!stopped) void track(awaitEnd(ctx, id, () => stopped));
+  });
+
+  return {
+    check,
+    start() {
+      timer ??= setInterval(() => {
+        check().catch((error: unknown) => ctx.log.error({ err: error }, 'looking after VMs failed'));
+      }, pollMs);
+      timer.unref();
+    },
+    async stop() {
+      stopped = true;
+      clearInterval(timer);
+      timer = undefined;
+      await Promise.all(working);
+    },
+  };
+}
+
+async function awaitEnd(ctx: VmContext, id: string, isStopped: () => boolean): Promise<void> {
+  for (let tries = 0; tries < reportedTries && !isStopped(); tries += 1) {
+    if (ctx.store.vms.get(id)?.published !== true) return;
+    if (liveProcess(ctx, id) === undefined) return reap(ctx, id);
+    await delay(reportedPollMs);
+  }
+}
+
+/** Tears down a VM whose process is gone. Whoever holds its lock is at that already. */
+async function reap(ctx: VmContext, id: string): Promise<void> {
+  try {
+    await ctx.locks.run(id, { holder: 'watcher', waitMs: 0 }, async () => {
+      const record = ctx.store.vms.get(id);
+      if (record?.published !== true || record.activity !== undefined || liveProcess(ctx, id) !== undefined) return;
+      const op = backgroundScope(ctx.log);
+      const endReason = ctx.registry.takeEndReason(id) ?? 'vmm-died';
+      op.log.info({ vm: record.name, endReason }, 'the VM ended by itself');
+      await ctx.lifecycle.stop(record, { reason: 'stop', opId: op.opId, log: op.log, endReason });
+    });
+  } catch (error) {
+    if (isBangerError(error) && error.code === 'busy') return;
+    ctx.log.error({ err: error, vmId: id }, 'clearing a VM that ended failed');
+  }
+}
