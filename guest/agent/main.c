@@ -1,0 +1,62 @@
+// The guest agent of banger: /init of the initrd, PID 1 or a service of the image's init, and the host's hand in the guest.
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "config.h"
+#include "server.h"
+#include "stage1.h"
+#include "util.h"
+
+static void fill_standard_fds(void) {
+  int fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd < 3) fd = dup(fd);
+  if (fd > 2) close(fd);
+}
+
+static void protect_from_oom(void) { write_file("/proc/self/oom_score_adj", 0644, "-1000", 5); }
+
+static int run_as_init(void) {
+  struct config *config = must_alloc(sizeof *config);
+  stage1_run(config);
+  protect_from_oom();
+  return serve(config, &(struct serve_options){.fd = -1, .is_init = true});
+}
+
+static int usage(void) {
+  fprintf(stderr, "usage: agent serve [--config FILE] [--fd N] | agent --version\n");
+  return 2;
+}
+
+static int run_as_service(int argc, char **argv) {
+  struct config *config = must_alloc(sizeof *config);
+  struct serve_options options = {.fd = -1};
+  const char *path = CONFIG_PATH, *error = "";
+  for (int i = 2; i + 1 < argc; i += 2) {
+    if (strcmp(argv[i], "--config") == 0)
+      path = argv[i + 1];
+    else if (strcmp(argv[i], "--fd") == 0)
+      options.fd = atoi(argv[i + 1]);
+    else
+      return usage();
+  }
+  if (!config_load(config, path, &error)) {
+    say("%s: %s", path, error);
+    return 1;
+  }
+  if (options.fd < 0) protect_from_oom();
+  return serve(config, &options);
+}
+
+int main(int argc, char **argv) {
+  fill_standard_fds();
+  if (getpid() == 1 && access("/banger/config", F_OK) == 0) return run_as_init();
+  if (argc == 2 && strcmp(argv[1], "--version") == 0) {
+    printf("%s protocol %d\n", AGENT_VERSION, AGENT_PROTOCOL);
+    return 0;
+  }
+  return argc >= 2 && strcmp(argv[1], "serve") == 0 ? run_as_service(argc, argv) : usage();
+}

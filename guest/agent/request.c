@@ -1,0 +1,93 @@
+#define _GNU_SOURCE
+#include "request.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "frame.h"
+
+// Copies a value with a NUL behind it; NULL when the value has a NUL itself.
+static char *take_text(char **free_text, const struct tlv *entry) {
+  if (memchr(entry->value, 0, entry->length)) return NULL;
+  char *text = *free_text;
+  memcpy(text, entry->value, entry->length);
+  text[entry->length] = 0;
+  *free_text += entry->length + 1;
+  return text;
+}
+
+static bool take_tty(struct exec_request *r, const struct tlv *entry, char **free_text) {
+  if (entry->length < 4) return false;
+  struct tlv term = {.length = (uint16_t)(entry->length - 4), .value = entry->value + 4};
+  r->tty = true;
+  r->cols = get_u16(entry->value);
+  r->rows = get_u16(entry->value + 2);
+  r->term = take_text(free_text, &term);
+  return r->term != NULL;
+}
+
+static bool take_word(char **list, size_t *count, char *text) {
+  if (!text || *count >= MAX_WORDS) return false;
+  list[(*count)++] = text;
+  return true;
+}
+
+static bool take_entry(struct exec_request *r, const struct tlv *entry, char **free_text) {
+  switch (entry->tag) {
+    case TAG_ARG:
+      return take_word(r->argv, &r->arg_count, take_text(free_text, entry));
+    case TAG_ENV: {
+      char *text = take_text(free_text, entry);
+      return text && strchr(text, '=') > text && take_word(r->env, &r->env_count, text);
+    }
+    case TAG_CWD:
+      return (r->cwd = take_text(free_text, entry)) != NULL;
+    case TAG_USER:
+      return (r->user = take_text(free_text, entry)) != NULL;
+    case TAG_TTY:
+      return take_tty(r, entry, free_text);
+    case TAG_STDIN:
+      r->stdin_open = entry->length > 0 && entry->value[0] != 0;
+      return true;
+    default:
+      // A newer host's wish that this agent cannot meet is better ignored than refused.
+      return true;
+  }
+}
+
+bool exec_request_parse(struct exec_request *r, const uint8_t *payload, size_t length) {
+  *r = (struct exec_request){0};
+  // Each entry takes 4 bytes of header at least, so its NUL always fits.
+  r->text = malloc(length + 1);
+  r->argv = calloc(length / 4 + 1, sizeof *r->argv);
+  r->env = calloc(length / 4 + 1, sizeof *r->env);
+  char *free_text = r->text;
+  size_t at = 0;
+  struct tlv entry;
+  bool bad = !r->text || !r->argv || !r->env;
+  while (!bad && tlv_next(payload, length, &at, &entry, &bad)) bad = !take_entry(r, &entry, &free_text);
+  if (bad) exec_request_free(r);
+  return !bad;
+}
+
+void exec_request_free(struct exec_request *r) {
+  free(r->text);
+  free(r->argv);
+  free(r->env);
+  *r = (struct exec_request){0};
+}
+
+bool dial_request_parse(struct dial_request *r, const uint8_t *payload, size_t length) {
+  *r = (struct dial_request){0};
+  size_t at = 0;
+  struct tlv entry;
+  bool bad = false;
+  while (tlv_next(payload, length, &at, &entry, &bad)) {
+    if (entry.tag == TAG_HOST && entry.length < sizeof r->host && !memchr(entry.value, 0, entry.length)) {
+      memcpy(r->host, entry.value, entry.length);
+      r->host[entry.length] = 0;
+    }
+    if (entry.tag == TAG_PORT && entry.length == 2) r->port = get_u16(entry.value);
+  }
+  return !bad && r->host[0] != 0 && r->port != 0;
+}

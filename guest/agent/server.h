@@ -1,0 +1,67 @@
+// The streams of one session and the loop that serves them.
+#ifndef BANGER_SERVER_H
+#define BANGER_SERVER_H
+#include <poll.h>
+
+#include "config.h"
+#include "session.h"
+#include "stream.h"
+
+enum shutdown_how { SHUTDOWN_NONE, SHUTDOWN_POWEROFF, SHUTDOWN_REBOOT };
+
+struct server {
+  struct session session;
+  const struct config *config;
+  struct stream *streams[MAX_STREAMS];
+  // Slot from which the next round of reading begins: the one after who was served last.
+  size_t turn;
+  // PID 1 of the guest: every orphan is ours to reap, and shutting down is our work.
+  bool is_init;
+  enum shutdown_how shutdown;
+};
+
+void server_init(struct server *server, const struct config *config, bool is_init);
+
+// info.c
+void info_send(struct server *server);
+
+// streams.c
+bool streams_frame(struct server *server, const struct frame *frame);
+// Host gone: execs get HUP, connections are closed.
+void streams_detach(struct server *server);
+// Descriptors worth waiting for; `owners[i]` tells whose they are. Returns how many.
+#define POLLS_PER_STREAM 3
+struct poll_owner {
+  struct stream *stream;
+  size_t slot;
+  // 0 and 1: output channel; 2: input.
+  int what;
+};
+size_t streams_poll(struct server *server, struct pollfd *fds, struct poll_owner *owners);
+void streams_ready(struct server *server, const struct pollfd *fds, const struct poll_owner *owners, size_t count);
+// Says what is due: windows, ends, exits; frees what is over.
+void streams_settle(struct server *server);
+void streams_child_ended(struct server *server, pid_t pid, int status);
+// Milliseconds until something is due by the clock, or -1.
+int streams_timeout(const struct server *server);
+bool streams_idle(const struct server *server);
+
+// serve.c: never returns when `is_init`.
+struct serve_options {
+  // A listening or connected socket instead of the virtio port; -1 without.
+  int fd;
+  bool is_init;
+};
+int serve(const struct config *config, const struct serve_options *options);
+
+// port.c: the open virtio port named banger.agent, or -1.
+int port_open(void);
+
+// shutdown.c
+// Asks the init of the image, whichever it is.
+void shutdown_image(enum shutdown_how how);
+// The agent is init: ends everything and does it.
+__attribute__((noreturn)) void shutdown_machine(enum shutdown_how how);
+// What a signal to PID 1 asks for, by the conventions of busybox and systemd.
+enum shutdown_how shutdown_for_signal(int number);
+#endif
