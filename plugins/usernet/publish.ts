@@ -1,0 +1,46 @@
+// Step `usernet.publish` and the live change by `vm set --publish`.
+import type { Change, HostInfo, Step, UndoContext, Vm, VmSpec } from '../../core/plugin-api.ts';
+import { wrongState } from '../../core/plugin-api.ts';
+import { loopbackAddress } from './address.ts';
+import type { Forward, Forwards } from './forwards.ts';
+import { rulesOf, sectionOf } from './schema.ts';
+
+export interface PublishDeps { readonly host: HostInfo; readonly forwards: Forwards }
+export type PublishPlan = { readonly listeners: readonly string[] };
+
+/** The listeners a spec asks for. */
+export function forwardsOf(host: HostInfo, vm: Vm, spec: VmSpec): Forward[] {
+  const own = loopbackAddress(host, vm);
+  return rulesOf(sectionOf(spec.sections)).map(({ address, hostPort, guestPort }) => ({ address: address ?? own, hostPort, guestPort }));
+}
+
+export function publishStep({ host, forwards }: PublishDeps): Step<PublishPlan, null> {
+  return {
+    name: 'usernet.publish', phase: 'publish', timeoutMs: 5000,
+    // Also for a VM that publishes nothing: `vm set` may add ports while it runs, and their end must be in the ledger.
+    plan({ vm }) {
+      const listeners = forwardsOf(host, vm, vm.spec).map((f) => `${f.address}:${f.hostPort}`);
+      return { data: { listeners }, makes: listeners.map((listener) => `listener ${listener}`) };
+    },
+    async run(ctx) {
+      await forwards.replace(ctx.vm, forwardsOf(host, ctx.vm, ctx.vm.spec));
+      await ctx.touched();
+      return null;
+    },
+    // Safe twice: closing what is closed does nothing, and listeners end with the daemon anyway.
+    undo: (ctx) => forwards.close(ctx.vm.id),
+    // From the spec, not the plan: `vm set` may have changed it since.
+    adopt: (ctx) => forwards.replace(ctx.vm, forwardsOf(host, ctx.vm, ctx.vm.spec)),
+  };
+}
+
+/** Applies a changed section to a running VM. @throws wrong_state when the kind of network changes; busy for a taken port */
+export function reconfigurePublish({ host, forwards }: PublishDeps) {
+  return async (vm: Vm, change: Change, _ctx: UndoContext): Promise<void> => {
+    if (!change.running) return;
+    if (sectionOf(change.before.sections).network !== sectionOf(change.after.sections).network) {
+      throw wrongState(vm.name, 'running', 'stopped, which a change of --network needs');
+    }
+    await forwards.replace(vm, forwardsOf(host, vm, change.after));
+  };
+}
