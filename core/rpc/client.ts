@@ -50,7 +50,7 @@ export async function connect(socketPath: string, options: { readonly timeoutMs?
 export async function attach(socketPath: string, ticket: string, options: { readonly timeoutMs?: number } = {}): Promise<FrameStream> {
   const socket = await openSocket(socketPath, options.timeoutMs);
   socket.write(`${JSON.stringify({ attach: ticket })}\n`);
-  return createFrameStream(socket);
+  return createFrameStream(socket, { onPeerEnd: 'destroy' });
 }
 
 interface Pending {
@@ -179,7 +179,8 @@ class SocketClient implements RpcClient {
 
 function openSocket(path: string, timeoutMs = defaultConnectMs): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket = connectSocket({ path });
+    // Half-open, so that the other side's end does not cut off what is still to be handled here.
+    const socket = connectSocket({ path, allowHalfOpen: true });
     const timer = setTimeout(() => socket.destroy(unreachable(`The daemon did not answer on ${path} within ${timeoutMs} ms`)), timeoutMs);
     const onError = (error: Error): void => {
       clearTimeout(timer);

@@ -22,7 +22,7 @@ export interface ConnectionDeps {
   readonly limits: RpcLimits;
   readonly log: Logger;
   /** Calls of closed connections count too: a write call goes on without its client. */
-  callEnded(): void;
+  callEnded(call: Call): void;
   closed(connection: Connection): void;
 }
 
@@ -98,10 +98,9 @@ export class Connection {
     this.#socket.destroy();
   }
 
-  /** Ends after the answers are out; running calls are told to stop. */
+  /** Takes no new calls and ends after the answers to the running ones are out. */
   shutdown(): void {
     this.refuseCalls(new BangerError('daemon_unreachable', 'The daemon is closing'));
-    for (const { call, method } of this.#calls.values()) call.abort(cancelledCall(method));
     if (this.#stream !== undefined) this.#stream.destroy();
     else if (this.#calls.size === 0) this.#finish();
     else this.#halfClosed = true;
@@ -207,7 +206,7 @@ export class Connection {
       this.#calls.delete(id);
       this.#send(text);
       if (this.#halfClosed && this.#calls.size === 0) this.#finish();
-      this.#deps.callEnded();
+      this.#deps.callEnded(call);
     });
   }
 
@@ -225,7 +224,7 @@ export class Connection {
     const rest = this.#reader.takeRest();
     this.#mode = 'stream';
     this.#socket.off('data', this.#onData).off('end', this.#onEnd).off('drain', this.#onDrain);
-    const stream = createFrameStream(this.#socket, rest);
+    const stream = createFrameStream(this.#socket, { first: rest, onPeerEnd: 'end' });
     this.#stream = stream;
     const open = this.#deps.tickets.take(ticket);
     if (open === undefined) {
@@ -250,7 +249,6 @@ export class Connection {
       // The client left before it could be told.
     }
     stream.end();
-    stream.onFrame(() => {}); // so that its end of file is seen
   }
 
   readonly #progress = (notice: ProgressNotice): void => {

@@ -7,6 +7,8 @@ import { FrameDecoder, frameHeader, maxFramePayload } from './frames.ts';
 
 /** How long a handler may hold up reading before we look whether the peer still lives. */
 const stallProbeMs = 1_000;
+/** How long the peer may take to close its side after ours is out. Closing over its unread bytes would cost it what it has not read. */
+const lingerMs = 5_000;
 
 type FrameHandler = (kind: number, payload: Buffer) => Promise<void> | void;
 
@@ -15,14 +17,21 @@ export interface SocketFrameStream extends FrameStream {
   bufferedBytes(): number;
 }
 
+export interface FrameStreamOptions {
+  /** What was read behind the attach line. */
+  readonly first?: Buffer;
+  /** What the peer's end of file means once its last frame was handled: we send what waits and close, or nobody is left to send to. */
+  readonly onPeerEnd: 'end' | 'destroy';
+}
+
 /**
- * Takes the socket over. `first` is what was read behind the attach line.
+ * Takes the socket over.
  *
- * The peer's end of file ends the stream after its last frame was handled: an exec tells end of input by an empty stdin frame, not by a
- * half-closed socket. A malformed frame destroys the stream.
+ * A stream ends as a whole: after `end` no frame is handed out any more, and the peer's end of file ends it after its last frame. (An exec
+ * tells the end of its input by an empty stdin frame.) A malformed frame destroys the stream.
  */
-export function createFrameStream(socket: Socket, first: Buffer = Buffer.alloc(0)): SocketFrameStream {
-  return new StreamOverSocket(socket, first);
+export function createFrameStream(socket: Socket, options: FrameStreamOptions): SocketFrameStream {
+  return new StreamOverSocket(socket, options);
 }
 
 class StreamOverSocket implements SocketFrameStream {
@@ -33,21 +42,33 @@ class StreamOverSocket implements SocketFrameStream {
   readonly #waiting: { resolve(): void; reject(error: Error): void }[] = [];
   #handler: FrameHandler | undefined;
   #pumping = false;
+  readonly #onPeerEnd: 'end' | 'destroy';
   #ended = false;
+  #peerEnded = false;
   #closed = false;
 
-  constructor(socket: Socket, first: Buffer) {
+  constructor(socket: Socket, options: FrameStreamOptions) {
     this.#socket = socket;
-    this.#decoder.push(first);
+    this.#onPeerEnd = options.onPeerEnd;
+    if (options.first !== undefined) this.#decoder.push(options.first);
     socket.pause();
     socket.on('data', (chunk: Buffer) => {
+      if (this.#ended) return;
       this.#decoder.push(chunk);
       void this.#pump();
     });
     socket.on('drain', () => {
       for (const waiter of this.#waiting.splice(0)) waiter.resolve();
     });
-    socket.on('end', () => this.end());
+    socket.on('end', () => {
+      // May come while frames still wait here, even though reading is paused.
+      this.#peerEnded = true;
+      void this.#pump();
+    });
+    socket.on('finish', () => {
+      const linger = setTimeout(() => socket.destroy(), lingerMs).unref();
+      socket.once('close', () => clearTimeout(linger));
+    });
     socket.on('error', () => socket.destroy()); // 'close' follows; a vanished peer is an ordinary end
     socket.on('close', () => this.#markClosed());
     if (socket.destroyed) queueMicrotask(() => this.#markClosed());
@@ -82,6 +103,7 @@ class StreamOverSocket implements SocketFrameStream {
     if (this.#ended) return;
     this.#ended = true;
     this.#socket.end();
+    this.#socket.resume(); // throws away what comes, up to the end of file
   }
 
   destroy(): void {
@@ -90,21 +112,36 @@ class StreamOverSocket implements SocketFrameStream {
 
   /** Hands out frames one after another; reading stands still meanwhile, which is the back-pressure. */
   async #pump(): Promise<void> {
-    if (this.#pumping || this.#handler === undefined) return;
+    if (this.#pumping || this.#ended) return;
+    if (this.#handler === undefined) {
+      if (this.#peerEnded && this.#decoder.bufferedBytes === 0) this.#concludeAfterPeer();
+      return;
+    }
     this.#pumping = true;
     this.#socket.pause();
     try {
-      for (let frame = this.#decoder.next(); frame !== undefined && !this.#socket.destroyed; frame = this.#decoder.next()) {
-        if (frame.kind === frameKind.keepalive) continue;
-        const pending = this.#handler(frame.kind, frame.payload);
-        if (pending !== undefined) await this.#whileProbing(pending);
-      }
+      await this.#handOut(this.#handler);
     } catch {
       // A malformed frame, or a handler that failed: neither leaves a stream that can go on. Handlers report their own errors.
       this.#socket.destroy();
     }
     this.#pumping = false;
-    if (!this.#socket.destroyed) this.#socket.resume();
+    if (this.#peerEnded) this.#concludeAfterPeer();
+    else if (!this.#socket.destroyed) this.#socket.resume();
+  }
+
+  async #handOut(handler: FrameHandler): Promise<void> {
+    for (let frame = this.#decoder.next(); frame !== undefined; frame = this.#decoder.next()) {
+      if (frame.kind === frameKind.keepalive) continue;
+      const pending = handler(frame.kind, frame.payload);
+      if (pending !== undefined) await this.#whileProbing(pending);
+      if (this.#ended || this.#socket.destroyed) return;
+    }
+  }
+
+  #concludeAfterPeer(): void {
+    if (this.#onPeerEnd === 'destroy') this.#socket.destroy();
+    else this.end();
   }
 
   /** While reading stands still nobody would notice that the peer died; a frame it ignores makes the kernel tell. */

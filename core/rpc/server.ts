@@ -6,8 +6,8 @@ import type { Logger } from '../plugin-api.ts';
 import { createBuiltinMethods } from './builtin.ts';
 import type { HelloInfo } from './builtin.ts';
 import { Connection } from './connection.ts';
-import { createDispatcher } from './dispatch.ts';
-import type { Dispatcher, OperationRunner } from './dispatch.ts';
+import { cancelledCall, createDispatcher } from './dispatch.ts';
+import type { Call, Dispatcher, OperationRunner } from './dispatch.ts';
 import { defaultLimits } from './limits.ts';
 import type { RpcLimits } from './limits.ts';
 import { createCallId } from './op-id.ts';
@@ -42,7 +42,7 @@ export interface RpcServer {
   /** @throws busy when another daemon answers on the socket; operation_failed when the path cannot be bound */
   listen(): Promise<void>;
   /**
-   * Accepts nobody any more, aborts running calls, waits a while for their answers to leave, then drops what is left. Safe to call twice.
+   * Accepts nobody any more, aborts running calls (those of clients that are gone too), waits a while for their answers to leave, then drops what is left. Safe to call twice.
    * A handler must not await this: its own call is among those waited for.
    */
   close(): Promise<void>;
@@ -68,7 +68,9 @@ class SocketServer implements RpcServer {
   #dispatcher: Dispatcher | undefined;
   #sweeper: NodeJS.Timeout | undefined;
   #nextId = 1;
-  #calls = 0;
+  /** Those of clients that are gone included. */
+  readonly #calls = new Map<Call, string>();
+  #onLastCall = (): void => {};
   #idle = true;
   #closing: Promise<void> | undefined;
 
@@ -109,7 +111,7 @@ class SocketServer implements RpcServer {
       bufferedInputBytes += connection.bufferedInputBytes;
       bufferedOutputBytes += connection.bufferedOutputBytes;
     }
-    return { clients: this.clients(), calls: this.#calls, tickets: this.#tickets.size, bufferedInputBytes, bufferedOutputBytes };
+    return { clients: this.clients(), calls: this.#calls.size, tickets: this.#tickets.size, bufferedInputBytes, bufferedOutputBytes };
   }
 
   onIdleChange(listener: (idle: boolean) => void): () => void {
@@ -120,8 +122,9 @@ class SocketServer implements RpcServer {
   #counting(dispatcher: Dispatcher): Dispatcher {
     return {
       begin: (request, origin) => {
-        this.#calls += 1;
-        return dispatcher.begin(request, origin);
+        const call = dispatcher.begin(request, origin);
+        this.#calls.set(call, request.method);
+        return call;
       },
     };
   }
@@ -134,8 +137,9 @@ class SocketServer implements RpcServer {
       tickets: this.#tickets,
       limits: this.#limits,
       log: this.#options.log,
-      callEnded: () => {
-        this.#calls -= 1;
+      callEnded: (call) => {
+        this.#calls.delete(call);
+        if (this.#calls.size === 0) this.#onLastCall();
         this.#updateIdle();
       },
       closed: () => {
@@ -168,7 +172,7 @@ class SocketServer implements RpcServer {
   }
 
   #updateIdle(): void {
-    const idle = this.#connections.size === 0 && this.#calls === 0;
+    const idle = this.#connections.size === 0 && this.#calls.size === 0;
     if (idle === this.#idle) return;
     this.#idle = idle;
     for (const listener of this.#idleListeners) listener(idle);
@@ -178,12 +182,17 @@ class SocketServer implements RpcServer {
     const stopped = new Promise<void>((resolve) => {
       this.#server.close(() => resolve()); // an error means it never listened
     });
+    const callsEnded = this.#calls.size === 0 ? undefined : new Promise<void>((resolve) => {
+      this.#onLastCall = resolve;
+    });
     this.#tickets.close();
+    for (const [call, method] of this.#calls) call.abort(cancelledCall(method));
     for (const connection of this.#connections.values()) connection.shutdown();
     const limit = setTimeout(() => {
       for (const connection of this.#connections.values()) connection.destroy();
+      this.#onLastCall();
     }, this.#limits.closeMs);
-    await stopped;
+    await Promise.all([stopped, callsEnded]);
     clearTimeout(limit);
     clearInterval(this.#sweeper);
   }
