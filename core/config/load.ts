@@ -59,7 +59,7 @@ export function loadConfig(options: LoadConfigOptions): Config {
   const { core: rawCore, sections, issues } = split(text === undefined ? {} : parseToml(text, options.file));
   const env = readEnv(options.env ?? process.env);
   const parsed = coreSchema.safeParse(rawCore);
-  const checked = parsed.success ? parsed.data : coreSchema.parse({});
+  const checked = parsed.success ? parsed.data : parseGoodParts(rawCore);
   if (!parsed.success) issues.push(...issuesOf(parsed.error, coreSchema));
   const { vm_defaults: vm, daemon, plugins } = checked;
   const host = hostDefaults(options.host ?? hostSize());
@@ -79,6 +79,12 @@ export function loadConfig(options: LoadConfigOptions): Config {
   if (vm.memory_mib === undefined) values.set('vm_defaults.memory_mib', { value: host.memoryMiB, source: 'host' });
   if (env.logLevel) values.set('log_level', { value: env.logLevel, source: 'environment' });
   return { file: options.file, exists: text !== undefined, core, sections, values, issues: [...issues, ...env.issues] };
+}
+
+/** The top-level keys that are right by themselves, so that the names in `[plugins]` are checked in the same round. */
+function parseGoodParts(raw: Table): ReturnType<typeof coreSchema.parse> {
+  const good = Object.entries(coreSchema.shape).filter(([key, part]) => part.safeParse(raw[key]).success).map(([key]) => [key, raw[key]] as const);
+  return coreSchema.parse(Object.fromEntries(good));
 }
 
 function readConfig(file: string): string | undefined {
