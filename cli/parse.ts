@@ -49,9 +49,8 @@ export class UnknownFlag extends BangerError {}
 
 const guard = '\u0001';
 const unguard = (word: string): string => (word.startsWith(guard) ? word.slice(1) : word);
-/** cac reads a leading `no-` as negation. */
-const cacName = (name: string): string => (name.startsWith('no-') ? `not-${name.slice(3)}` : name);
-const camelCase = (name: string): string => name.replaceAll(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
+/** cac reads a leading `no-` as negation, and lets a switch with a hyphen eat the next word: so no hyphens for it. */
+const cacName = (name: string): string => name.replaceAll(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase());
 
 /**
  * Parses the words after a command's path.
@@ -152,7 +151,7 @@ function declare(command: Command, definitions: readonly FlagDef[]): Command {
 function readValues(definitions: readonly FlagDef[], options: Readonly<Record<string, unknown>>): Map<string, FlagValue> {
   const values = new Map<string, FlagValue>();
   for (const flag of definitions) {
-    const raw = options[camelCase(cacName(flag.name))];
+    const raw = options[cacName(flag.name)];
     if (raw === undefined) continue;
     const all = (Array.isArray(raw) ? raw : [raw]) as (string | boolean)[];
     values.set(flag.name, readValue(flag, all));

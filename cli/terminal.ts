@@ -64,7 +64,7 @@ function openTerminal(io: Io): OpenStreams {
         },
       },
     },
-    tty: { ...size(), term: io.env['TERM'] ?? 'xterm' },
+    tty: { ...size(), term: (io.env['TERM'] ?? 'xterm').slice(0, 64) },
     restore,
   };
 }

