@@ -53,7 +53,7 @@ export function buildQemuArgs(input: QemuArgsInput): string[] {
 function machineOptions(input: QemuArgsInput): string {
   // vmport and smm exist for other guests; what they cost and expose is not needed.
   const chipset = input.machineType === 'q35' ? 'q35,sata=off,smbus=off' : 'pc';
-  return `${chipset},accel=${input.accel},usb=off,vmport=off,smm=off,hpet=off,graphics=off,dump-guest-core=off`;
+  return `${chipset},accel=${input.accel},usb=off,vmport=off,smm=off,hpet=off,dump-guest-core=off`;
 }
 
 function pci(model: string, slot: number, options: readonly string[]): string {

@@ -92,7 +92,8 @@ function defaultCpu(accel: Accelerator): string {
 }
 
 async function undoBoot(ctx: UndoContext, plan: BootPlan, handle: QemuHandle | undefined, deps: BootDeps): Promise<void> {
-  const client = deps.watcher.client(ctx.vm.id);
+  // From here the end of the VMM is our doing, and no news for core.
+  const client = deps.watcher.release(ctx.vm.id);
   if (client && ctx.reason === 'stop') {
     try {
       // Flushes what the disk layer still holds; a VMM that does not answer is killed below all the same.
@@ -102,7 +103,7 @@ async function undoBoot(ctx: UndoContext, plan: BootPlan, handle: QemuHandle | u
     }
     await waitGone(handle, deps.processes);
   }
-  deps.watcher.detach(ctx.vm.id);
+  client?.close();
   const exit = await readExit(plan);
   if (exit) ctx.log.debug({ vm: ctx.vm.name, ...exit }, 'QEMU ended');
   await endVmm(plan, handle, deps.processes);

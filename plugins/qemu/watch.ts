@@ -7,6 +7,8 @@ export interface Watcher {
   /** Connects and watches until the VMM is gone. A second call for the same VM takes over. */
   attach(vm: Vm, socket: string, options: { readonly timeoutMs: number; readonly signal?: AbortSignal }): Promise<QmpClient>;
   client(vmId: string): QmpClient | undefined;
+  /** Hands the connection over; its end is not reported any more. */
+  release(vmId: string): QmpClient | undefined;
   /** Lets go without reporting an end: the step is being undone, or the daemon closes. */
   detach(vmId: string): void;
   detachAll(): void;
@@ -40,6 +42,11 @@ export function createWatcher(vms: Vms, log: Logger): Watcher {
       return client;
     },
     client: (vmId) => watched.get(vmId)?.client,
+    release: (vmId) => {
+      const entry = watched.get(vmId);
+      watched.delete(vmId);
+      return entry?.client;
+    },
     detach,
     detachAll: () => { for (const id of watched.keys()) detach(id); },
   };
