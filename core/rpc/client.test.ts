@@ -99,6 +99,15 @@ describe('calls', () => {
   });
 });
 
+test('a progress listener that throws fails its own call only', async () => {
+  const { connect: open } = await startRpc({ 'test.steps': method((_params, call: CallContext) => (call.stage('one'), {})) });
+  const client = await open();
+  const [failed, fine] = await Promise.allSettled([
+    client.callAny('test.steps', {}, { onProgress: () => { throw new Error('mine'); } }), client.callAny('test.steps', {})]);
+  expect(failed).toMatchObject({ status: 'rejected', reason: { message: 'mine' } });
+  expect(fine).toMatchObject({ status: 'fulfilled' });
+});
+
 describe('cancelling', () => {
   test('by signal asks the daemon and ends with its answer', async () => {
     const started = Promise.withResolvers<void>();

@@ -146,8 +146,7 @@ class SocketClient implements RpcClient {
   #onMessage(message: Readonly<Record<string, unknown>>): void {
     const { id, method } = message;
     if (method === 'rpc.progress') {
-      const notice = message['params'] as ProgressNotice;
-      this.#pending.get(notice.id as number)?.onProgress?.(notice);
+      this.#onProgress(message['params'] as ProgressNotice);
     } else if (typeof id === 'number') {
       // A late answer to a call that timed out finds nobody.
       const pending = this.#settle(id);
@@ -156,6 +155,16 @@ class SocketClient implements RpcClient {
     } else if (id === null) {
       // Not about one call: the daemon refuses this connection.
       this.#fail(fromErrorBody(message['error']));
+    }
+  }
+
+  #onProgress(notice: ProgressNotice): void {
+    const id = notice.id as number;
+    try {
+      this.#pending.get(id)?.onProgress?.(notice);
+    } catch (error) {
+      // The caller's fault, so the caller's call, not the connection.
+      this.#settle(id)?.reject(error as Error);
     }
   }
 

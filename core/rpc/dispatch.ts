@@ -23,7 +23,7 @@ export type OperationRunner = (
 /** Where a call came from. */
 export interface CallOrigin {
   readonly peer: Peer;
-  progress(notice: ProgressNotice): void;
+  readonly progress: (notice: ProgressNotice) => void;
 }
 
 export interface Call {
@@ -74,7 +74,7 @@ export function createDispatcher(options: DispatcherOptions): Dispatcher {
 
 interface ActiveCallParts extends DispatcherOptions {
   readonly entry: RegisteredMethod | undefined;
-  receive(request: RequestMessage, call: ActiveCall): Promise<string>;
+  readonly receive: (request: RequestMessage, call: ActiveCall) => Promise<string>;
 }
 
 class ActiveCall implements Call {

@@ -17,7 +17,7 @@ export interface RpcEngine<C> {
   /** @throws Error when the name is taken. */
   add(name: string, run: (params: unknown, context: C) => Promise<unknown>): void;
   /** Answers one request that `parseIncoming` let through. Never rejects; the text has no newline. */
-  receive(request: RequestMessage, context: C): Promise<string>;
+  readonly receive: (request: RequestMessage, context: C) => Promise<string>;
 }
 
 /** Carries a mapped error through the package, so that nothing else can reach a client. */

@@ -39,7 +39,7 @@ describe('a bad client', () => {
     bad.send('{"jsonrpc":"2.0","id":1,"method":"ping","params":{"value":"');
     for (let sent = 0; sent < 100; sent += 1) {
       if (!bad.socket.destroyed && !bad.socket.write(chunk)) await Promise.race([once(bad.socket, 'drain'), once(bad.socket, 'close')]);
-      if (sent % 10 === 0) expect(await good.ask('ping')).toMatchObject({ result: { pong: true } });
+      expect(await good.ask('ping')).toMatchObject({ result: { pong: true } });
       most = Math.max(most, server.stats().bufferedInputBytes);
     }
     await bad.untilEnded();
@@ -102,6 +102,27 @@ describe('a bad client', () => {
     expect(await client.nextReply()).toMatchObject({ id: 2, error: { data: { code: 'cancelled' } } });
     expect(await client.ask('ping')).toMatchObject({ result: { pong: true } });
   });
+});
+
+test('10,000 lines of mangled requests get one error each at most, and the next client is answered', async () => {
+  const { raw, server, log } = await startRpc({}, { limits: { maxFaults: 20_000 } });
+  const client = await raw();
+  // A fixed sequence: a failure can be run again.
+  let state = 20_261_122;
+  const random = (below: number): number => (state = (state * 1_103_515_245 + 12_345) % 2_147_483_648) % below;
+  const whole = Buffer.from('{"jsonrpc":"2.0","id":1,"method":"ping","params":{"value":[1,{"a":"b"}]}}');
+  for (let count = 0; count < 10_000; count += 1) {
+    const line = Buffer.from(whole);
+    for (let hits = random(4); hits >= 0; hits -= 1) line[random(line.length)] = random(256);
+    client.send(Buffer.concat([line.subarray(0, 1 + random(line.length)), Buffer.from('\n')]));
+  }
+  client.send(pingLine('last'));
+  await waitFor('the last answer', () => client.replies.find((reply) => reply.id === 'last'));
+  expect(client.replies.length).toBeGreaterThan(9_000);
+  expect(client.replies.every((reply) => reply.result !== undefined || [-32700, -32600, -32601, -32602].includes(reply.error?.code ?? 0))).toBe(true);
+  expect(log.filter((line) => line.level === 'error')).toEqual([]);
+  expect(await (await raw()).ask('ping')).toMatchObject({ result: { pong: true } });
+  expect(server.stats()).toMatchObject({ calls: 0, bufferedInputBytes: 0 });
 });
 
 describe('a slow reader', () => {

@@ -17,9 +17,9 @@ const total = 64 * mebibyte;
 
 interface StreamFixture extends Fixture {
   /** The daemon's end and the ticket for the client's. */
-  offer(): Promise<{ readonly ticket: string; readonly opened: Promise<FrameStream> }>;
+  readonly offer: () => Promise<{ readonly ticket: string; readonly opened: Promise<FrameStream> }>;
   /** Both ends, attached. */
-  pair(): Promise<{ readonly daemon: FrameStream; readonly client: FrameStream }>;
+  readonly pair: () => Promise<{ readonly daemon: FrameStream; readonly client: FrameStream }>;
   readonly expired: string[];
 }
 

@@ -6,8 +6,8 @@ import type { FrameStream, Logger } from '../plugin-api.ts';
 interface Offer {
   readonly peerId: string;
   readonly timer: NodeJS.Timeout;
-  open(stream: FrameStream): void;
-  expired(): void;
+  readonly open: (stream: FrameStream) => void;
+  readonly expired: () => void;
 }
 
 export interface Tickets {

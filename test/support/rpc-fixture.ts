@@ -40,8 +40,8 @@ export interface Fixture {
   readonly server: RpcServer;
   readonly socketPath: string;
   readonly log: LogLine[];
-  connect(): Promise<RpcClient>;
-  raw(): Promise<RawClient>;
+  readonly connect: () => Promise<RpcClient>;
+  readonly raw: () => Promise<RawClient>;
 }
 
 /** Serves `ping` and what is given; everything ends with the test. */
@@ -102,18 +102,31 @@ export async function rawClient(socketPath: string): Promise<RawClient> {
   await once(socket, 'connect');
   const replies: Reply[] = [];
   let taken = 0;
-  let text = '';
+  let pieces: string[] = [];
   let ended = false;
-  socket.on('data', (chunk: Buffer) => {
-    text += chunk.toString();
-    const lines = text.split('\n');
-    text = lines.pop() as string;
-    for (const line of lines) if (line !== '') replies.push(JSON.parse(line) as Reply);
+  socket.setEncoding('utf8');
+  socket.on('data', (chunk: string) => {
+    const [first = '', ...others] = chunk.split('\n');
+    pieces.push(first);
+    for (const next of others) {
+      const line = pieces.join('');
+      pieces = [next];
+      if (line !== '') replies.push(JSON.parse(line) as Reply);
+    }
   });
   socket.on('end', () => { ended = true; });
   socket.on('close', () => { ended = true; });
   socket.on('error', () => { ended = true; });
   let nextId = 1000;
+  // Driven by what arrives, not by polling; the test's own time limit is the limit.
+  const until = async <T>(probe: () => T | undefined): Promise<T> => {
+    for (;;) {
+      const value = probe();
+      if (value !== undefined) return value;
+      if (ended) throw new Error('the connection ended before the reply came');
+      await Promise.race([once(socket, 'data'), once(socket, 'close')]);
+    }
+  };
   const client: RawClient = {
     socket, replies,
     ended: () => ended,
@@ -121,9 +134,9 @@ export async function rawClient(socketPath: string): Promise<RawClient> {
     ask: (name, params, id) => {
       const used = id ?? nextId++;
       client.send(`${JSON.stringify({ jsonrpc: '2.0', id: used, method: name, params })}\n`);
-      return waitFor(`the reply to ${name}`, () => replies.find((reply) => reply.id === used));
+      return until(() => replies.find((reply) => reply.id === used));
     },
-    nextReply: () => waitFor('a reply', () => replies[taken]).then((reply) => (taken += 1, reply)),
+    nextReply: () => until(() => replies[taken]).then((reply) => (taken += 1, reply)),
     untilEnded: () => waitFor('the end of the connection', () => ended).then(() => {}),
     close: () => void socket.destroy(),
   };
