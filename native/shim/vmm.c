@@ -58,7 +58,8 @@ static void parse(struct vmm_options *o, int argc, char **argv) {
   o->command = argv + i + 1;
   if (o->log == NULL || o->exit_file == NULL || o->pid_file == NULL) fail(EXIT_USAGE, "--log, --exit-file and --pid-file are required");
   if ((o->netns == NULL) == (o->netns_pid_file == NULL)) fail(EXIT_USAGE, "one of --netns and --netns-pid-file is required");
-  if (o->netns != NULL && strcmp(o->netns, "new") != 0 && strcmp(o->netns, "host") != 0) fail(EXIT_USAGE, "--netns: new or host");
+  if (o->netns != NULL && strcmp(o->netns, "new") != 0 && strcmp(o->netns, "try") != 0 && strcmp(o->netns, "host") != 0)
+    fail(EXIT_USAGE, "--netns: new, try or host");
   if (o->has_uid && geteuid() != 0) fail(EXIT_USAGE, "--uid needs root");
   if (!o->has_uid && geteuid() == 0) fail(EXIT_USAGE, "--uid is required as root: a VMM never runs as root");
 }
@@ -69,9 +70,11 @@ static int listen_on(const char *path) {
   if (strlen(path) >= sizeof address.sun_path) fail(EXIT_SETUP, "socket path too long: %s", path);
   memcpy(address.sun_path, path, strlen(path) + 1);
   unlink(path);
+  umask(0177); // 0600 from the first moment
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) != 0 || listen(fd, 8) != 0)
     fail(EXIT_SETUP, "cannot listen on %s: %s", path, strerror(errno));
+  umask(077);
   return fd;
 }
 
@@ -105,6 +108,8 @@ static const char *enter_and_drop(const struct vmm_options *o, pid_t netns_pid, 
   const char *problem = NULL;
   if (netns_pid > 0) problem = join_namespaces(netns_pid);
   else if (strcmp(o->netns, "new") == 0) problem = make_namespaces();
+  // For a VMM without a network of its own: an empty namespace where the host allows one.
+  else if (strcmp(o->netns, "try") == 0) (void)make_namespaces();
   if (problem == NULL) problem = drop_privileges(o);
   if (problem != NULL) return problem;
   // After the change of credentials, which clears it (prctl(2)).
@@ -190,7 +195,10 @@ static int supervise(pid_t pid, int output, int signals, struct bounded_log *log
   struct pollfd fds[2] = { { signals, POLLIN, 0 }, { output, POLLIN, 0 } };
   fcntl(output, F_SETFL, O_NONBLOCK);
   for (;;) {
-    if (poll(fds, 2, -1) < 0 && errno != EINTR) fail(EXIT_SETUP, "poll: %s", strerror(errno));
+    if (poll(fds, 2, -1) < 0) {
+      if (errno == EINTR) continue;
+      fail(EXIT_SETUP, "poll: %s", strerror(errno));
+    }
     if (fds[1].revents != 0 && !copy_output(output, log)) fds[1].fd = -1;
     if (fds[0].revents == 0) continue;
     forward_signals(signals, pid);

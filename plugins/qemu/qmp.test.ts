@@ -63,11 +63,11 @@ describe('connectQmp', () => {
     const events: QmpEvent[] = [];
     await serve((request, socket) => {
       socket.write('{"event": "RESET", "da');
-      setImmediate(() => socket.write(`ta": {"guest": true}}\r\n{"return": 1, "id": ${request.id}}\r\n`));
+      setImmediate(() => socket.write(`ta": {"guest": true}, "timestamp": {"seconds": 12, "microseconds": 500000}}\r\n{"return": 1, "id": ${request.id}}\r\n`));
     });
     const client = await connectQmp(path, { ...limit, onEvent: (event) => events.push(event) });
     await client.execute('x');
-    expect(events).toEqual([{ event: 'RESET', data: { guest: true } }]);
+    expect(events).toEqual([{ event: 'RESET', data: { guest: true }, atMs: 12_500 }]);
     client.close();
   });
 

@@ -4,7 +4,12 @@ import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { cancelled, isBangerError, operationFailed, timedOut } from '../../core/plugin-api.ts';
 
-export interface QmpEvent { readonly event: string; readonly data: Readonly<Record<string, unknown>> }
+export interface QmpEvent {
+  readonly event: string;
+  readonly data: Readonly<Record<string, unknown>>;
+  /** When QEMU raised it, milliseconds since the epoch. */
+  readonly atMs: number;
+}
 export interface QmpConnectOptions {
   /** Covers connecting, greeting and the negotiation. */
   readonly timeoutMs: number;
@@ -132,12 +137,14 @@ class QmpSession implements QmpClient {
       return this.fail(operationFailed('The VMM sent what is not QMP', { cause: error }));
     }
     if ('QMP' in message) return this.#greeted.resolve();
-    if (typeof message['event'] === 'string') return this.#notify(message['event'], message['data']);
+    if (typeof message['event'] === 'string') return this.#notify(message['event'], message);
     this.#settle(message);
   }
 
-  #notify(event: string, data: unknown): void {
-    this.#onEvent?.({ event, data: typeof data === 'object' && data !== null ? data as Record<string, unknown> : {} });
+  #notify(event: string, message: Record<string, unknown>): void {
+    const { seconds, microseconds } = asObject(message['timestamp']);
+    const atMs = typeof seconds === 'number' && typeof microseconds === 'number' ? seconds * 1000 + microseconds / 1000 : Date.now();
+    this.#onEvent?.({ event, data: asObject(message['data']), atMs });
   }
 
   #settle(message: Record<string, unknown>): void {
@@ -149,6 +156,10 @@ class QmpSession implements QmpClient {
     if (problem === undefined) call.resolve(message['return']);
     else call.reject(operationFailed(`QEMU refused ${call.command}: ${String(problem.desc ?? 'no reason given')}`));
   }
+}
+
+function asObject(value: unknown): Record<string, unknown> {
+  return typeof value === 'object' && value !== null ? value as Record<string, unknown> : {};
 }
 
 /** Whether an error means that the VMM is gone, not that it refuses or is slow. */

@@ -52,12 +52,16 @@ export function createWatcher(vms: Vms, log: Logger): Watcher {
   };
 }
 
+/** Resets closer than this belong to one reboot: no kernel boots in that time. */
+const sameRebootMs = 1000;
+
 class Reporter {
   reason: VmEndReason | undefined;
   readonly #vm: Vm;
   readonly #vms: Vms;
   readonly #log: Logger;
   #diskFull = false;
+  #lastResetMs = Number.NEGATIVE_INFINITY;
 
   constructor(vm: Vm, vms: Vms, log: Logger) {
     this.#vm = vm;
@@ -65,11 +69,17 @@ class Reporter {
     this.#log = log;
   }
 
-  receive({ event, data }: QmpEvent): void {
+  receive({ event, data, atMs }: QmpEvent): void {
     if (event === 'SHUTDOWN') this.#noteShutdown(data);
-    else if (event === 'RESET' && data['guest'] === true) this.#vms.rebooted(this.#vm.id);
+    else if (event === 'RESET' && data['guest'] === true) this.#noteReset(atMs);
     else if (event === 'GUEST_PANICKED') this.reason = 'guest-panic';
     else if (event === 'BLOCK_IO_ERROR') this.#noteBlockError(data);
+  }
+
+  #noteReset(atMs: number): void {
+    // The firmware resets once or twice more on the way up, which is the same reboot.
+    if (atMs - this.#lastResetMs > sameRebootMs) this.#vms.rebooted(this.#vm.id);
+    this.#lastResetMs = atMs;
   }
 
   #noteShutdown(data: QmpEvent['data']): void {
@@ -80,8 +90,9 @@ class Reporter {
   }
 
   #noteBlockError(data: QmpEvent['data']): void {
-    // A guest may produce thousands of these; one line says it.
-    if (this.#diskFull || data['nospace'] !== true) return;
+    // A guest may produce thousands of these; one line says it. QEMU sets `nospace` only where such an error pauses the guest.
+    const isFull = data['nospace'] === true || /no space left|quota exceeded/i.test(String(data['reason']));
+    if (this.#diskFull || !isFull) return;
     this.#diskFull = true;
     this.#vms.note(this.#vm.id, 'host disk full: writes of the guest fail');
     this.#log.warn({ vm: this.#vm.name, device: data['device'], operation: data['operation'] }, 'Host disk full, writes of the guest fail');

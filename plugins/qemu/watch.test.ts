@@ -1,0 +1,87 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { Server, Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import type { Logger, Vm, Vms } from '../../core/plugin-api.ts';
+import { createWatcher } from './watch.ts';
+import type { Watcher } from './watch.ts';
+
+const log: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
+const vm = { id: 'a1b2c3d4e5f6', name: 'devbox' } as Vm;
+const limit = { timeout: 10_000 };
+
+let dir: string;
+let path: string;
+let server: Server;
+let peer: Socket | undefined;
+let told: string[];
+let watcher: Watcher;
+beforeEach(async () => {
+  dir = mkdtempSync(join(tmpdir(), 'banger-watch-'));
+  path = join(dir, 'q');
+  told = [];
+  const vms: Vms = {
+    get: () => vm, list: () => [vm], isRunning: () => true, onChange: () => () => {},
+    ended: (_id, reason) => told.push(`ended ${reason}`), rebooted: () => told.push('rebooted'), note: (_id, text) => told.push(text),
+  };
+  watcher = createWatcher(vms, log);
+  server = createServer((socket) => {
+    peer = socket;
+    socket.on('error', () => {});
+    socket.write('{"QMP": {}}\n');
+    socket.on('data', (chunk) => socket.write(`{"return": {}, "id": ${(JSON.parse(String(chunk)) as { id: number }).id}}\n`));
+  });
+  await new Promise<void>((resolve) => server.listen(path, resolve));
+  await watcher.attach(vm, path, { timeoutMs: 10_000 });
+});
+afterEach(() => {
+  peer?.destroy();
+  server.close();
+  rmSync(dir, { recursive: true, force: true });
+});
+const raise = (event: string, data: object, seconds = 1): void => {
+  peer?.write(`${JSON.stringify({ event, data, timestamp: { seconds, microseconds: 0 } })}\n`);
+};
+
+test.each([
+  ['guest-shutdown', 'ended guest-poweroff'], ['guest-panic', 'ended guest-panic'], ['host-signal', 'ended killed'], ['subsystem-reset', 'ended vmm-died'],
+])('tells an end after %s as "%s"', async (reason, expected) => {
+  raise('SHUTDOWN', { guest: true, reason });
+  peer?.end();
+  await expect.poll(() => told, limit).toEqual([expected]);
+});
+
+test('a connection that ends without a word means that the VMM died', async () => {
+  peer?.destroy();
+  await expect.poll(() => told, limit).toEqual(['ended vmm-died']);
+});
+
+test('counts the resets of one reboot once, and the next reboot again', async () => {
+  for (const seconds of [10, 10.2, 11]) raise('RESET', { guest: true, reason: 'guest-reset' }, seconds);
+  raise('RESET', { guest: false, reason: 'host-qmp-system-reset' }, 20);
+  raise('RESET', { guest: true, reason: 'guest-reset' }, 30);
+  peer?.end();
+  await expect.poll(() => told, limit).toEqual(['rebooted', 'rebooted', 'ended vmm-died']);
+});
+
+test('tells a full host disk once', async () => {
+  const data = { device: '', operation: 'write', action: 'report', reason: 'No space left on device' };
+  raise('BLOCK_IO_ERROR', { ...data, reason: 'Input/output error' });
+  raise('BLOCK_IO_ERROR', data);
+  raise('BLOCK_IO_ERROR', data);
+  peer?.end();
+  await expect.poll(() => told, limit).toEqual(['host disk full: writes of the guest fail', 'ended vmm-died']);
+});
+
+test('a connection handed over or let go tells nothing', async () => {
+  const client = watcher.release(vm.id);
+  await watcher.attach(vm, path, { timeoutMs: 10_000 });
+  watcher.detachAll();
+  const closed = new Promise<void>((resolve) => client?.onClose(resolve));
+  client?.close();
+  await closed;
+  expect(told).toEqual([]);
+  expect(watcher.client(vm.id)).toBeUndefined();
+});
