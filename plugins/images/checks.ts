@@ -1,10 +1,9 @@
 // Doctor checks of the images plugin.
 import { access, constants, readFile } from 'node:fs/promises';
-import { userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { CheckResult, DoctorCheck } from '../../core/plugin-api.ts';
 import { archiveLines, hostCodename, readHostSources } from './debian/apt-sources.ts';
-import { hasSubIds } from './debian/source.ts';
+import { currentUser, hasSubIds } from './debian/source.ts';
 import type { ImagesConfig } from './schema.ts';
 
 const directories = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
@@ -39,12 +38,12 @@ async function checkSources(config: ImagesConfig): Promise<CheckResult> {
 
 async function checkRootless(): Promise<CheckResult> {
   if (process.getuid?.() === 0) return { level: 'pass', detail: ['not needed as root'] };
-  const { username, uid } = userInfo();
+  const user = currentUser();
   const tables = await Promise.all(['/etc/subuid', '/etc/subgid'].map((file) => readFile(file, 'utf8').catch(() => '')));
-  if (tables.every((table) => hasSubIds(table, [username, String(uid)]))) return { level: 'pass', detail: ['/etc/subuid and /etc/subgid have a range'] };
+  if (tables.every((table) => hasSubIds(table, user))) return { level: 'pass', detail: ['/etc/subuid and /etc/subgid have a range'] };
   return {
-    level: 'warn', detail: [`no range of 65536 subordinate ids for ${username}: images cannot be built without root`],
-    hint: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${username}`,
+    level: 'warn', detail: [`no range of 65536 subordinate ids for ${user[0]}: images cannot be built without root`],
+    hint: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${user[0]}`,
   };
 }
 

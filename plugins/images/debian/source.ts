@@ -76,13 +76,24 @@ async function sourceLines(settings: DebianSettings, release: string): Promise<s
 /** @throws missing_requirement naming the package or file that rootless builds lack here */
 async function requireRootless(tools: ImageTools): Promise<void> {
   await tools.require('newuidmap', 'uidmap');
-  const { username, uid } = userInfo();
+  const user = currentUser();
   for (const file of ['/etc/subuid', '/etc/subgid']) {
     const table = await readFile(file, 'utf8').catch(() => '');
-    if (!hasSubIds(table, [username, String(uid)])) {
-      throw missingRequirement(`${file} has no range of at least 65536 ids for ${username}`,
-        `an administrator can add one: usermod --add-${file.endsWith('uid') ? 'subuids' : 'subgids'} 100000-165535 ${username}`);
+    if (!hasSubIds(table, user)) {
+      throw missingRequirement(`${file} has no range of at least 65536 ids for ${user[0]}`,
+        `an administrator can add one: usermod --add-${file.endsWith('uid') ? 'subuids' : 'subgids'} 100000-165535 ${user[0]}`);
     }
+  }
+}
+
+/** Name and uid, as the tables of subuid(5) may have either; only the uid for a user without a passwd entry. */
+export function currentUser(): string[] {
+  const uid = String(process.getuid?.() ?? 0);
+  try {
+    return [userInfo().username, uid];
+  } catch {
+    // os.userInfo throws when the uid has no passwd entry.
+    return [uid];
   }
 }
 

@@ -1,0 +1,26 @@
+#!/bin/sh
+# From a fresh clone to a running guest in one command. Running it again changes nothing and costs next to nothing.
+set -eu
+cd "$(dirname "$0")/.."
+script=quickstart
+. scripts/lib.sh
+
+sh scripts/setup.sh
+
+banger=bin/banger
+"$banger" image pull debian-bookworm
+"$banger" kernel pull
+
+say 'booting a VM and asking it: uname -a'
+answer=$("$banger" vm run --rm -- uname -a)
+
+cat <<END
+
+The guest answered:
+  $answer
+
+Next:
+  $banger vm run                      a shell in a fresh VM
+  $banger vm run --rm -- cat /etc/os-release
+  $banger doctor                      what this host can do, and what is missing
+END

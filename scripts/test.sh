@@ -1,0 +1,16 @@
+#!/bin/sh
+# The whole test: set-up, lint, types, tests. The last line is "N passed, N failed, N skipped"; every skip and its reason come before.
+set -eu
+cd "$(dirname "$0")/.."
+script=test
+. scripts/lib.sh
+
+sh scripts/setup.sh --tests
+use_node24
+
+say 'lint'
+oxlint --quiet
+say 'types'
+tsc -p tsconfig.json
+say 'tests'
+exec vitest run "$@"
