@@ -114,6 +114,15 @@ describe('run', () => {
     await noneLeft(mark);
   });
 
+  test('ends what is under way when our process exits', async () => {
+    const mark = `test-${randomUUID()}`;
+    const script = `
+      import { createExec } from ${JSON.stringify(new URL('exec.ts', import.meta.url).href)};
+      createExec().run('sh', ['-c', 'echo up; sleep 600 & wait'], { mark: ${JSON.stringify(mark)}, onLine: () => process.exit(0) });`;
+    await exec.run(process.execPath, ['--input-type=module-typescript', '-e', script]);
+    await noneLeft(mark);
+  });
+
   test('does not wait for a stranger that holds the pipe', async () => {
     const mark = `test-${randomUUID()}`;
     expect((await exec.run('sh', ['-c', 'setsid sleep 600 & echo done'], { mark })).stdout).toBe('done\n');

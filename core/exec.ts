@@ -142,10 +142,11 @@ function guardGroup(child: ChildProcess, options: ExecOptions): { stoppedBy(): O
   child.once('exit', () => {
     killGroup(pid, 'SIGKILL');
     liveGroups.delete(pid);
-    timers.push(setTimeout(() => {
+    // Immediates come after the poll for input: what the program wrote is read first, even when we were busy for all of the grace time.
+    timers.push(setTimeout(() => setImmediate(() => {
       child.stdout?.destroy();
       child.stderr?.destroy();
-    }, pipeGraceMs));
+    }), pipeGraceMs));
   });
   return {
     stoppedBy: () => stoppedBy,

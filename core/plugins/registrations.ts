@@ -54,49 +54,22 @@ const labels: Record<Kind, string> = {
   resources: 'resource list', jobs: 'job', tasks: 'task',
 };
 
+/** Who has a name that is one name space over all plugins. */
+type OwnerOf = (kind: Kind, name: string) => string | undefined;
+
 /** `coreMethods`: names that core registers itself. */
 export function createRegistrationStore(coreMethods: readonly string[]): RegistrationStore {
   const applied = emptyLists();
   const owners = new Map<string, string>(coreMethods.map((name) => [keyOf('methods', name), 'core']));
   const opened = new Map<Pending, Lists>();
-
-  const pending = (plugin: string, thirdParty: boolean): Pending => {
-    const lists = emptyLists();
-    const provided = new Map<string, unknown>();
-    let sealed = false;
-    const requireOpen = (what: string): void => {
-      if (sealed) throw pluginFailed(plugin, `${what} was registered after setup had ended`);
-    };
-    const own: Pending = {
-      plugin, provided,
-      add(kind, item) {
-        const name = nameOf(item);
-        requireOpen(`${labels[kind]} ${name}`);
-        const problem = itemProblem(kind, item, thirdParty);
-        if (problem !== undefined) throw pluginFailed(plugin, `${labels[kind]} ${name} ${problem}`);
-        const isOwn = lists[kind].some((other) => nameOf(other) === name);
-        const owner = isOwn ? plugin : sharedKinds.includes(kind) ? owners.get(keyOf(kind, name)) : undefined;
-        if (owner !== undefined) throw pluginFailed(plugin, `${labels[kind]} ${name} is registered by ${owner} already`);
-        Object.freeze(item);
-        (lists[kind] as Registrations[typeof kind][number][]).push(item);
-      },
-      provide(cap, value) {
-        requireOpen(`capability ${cap.id}`);
-        if (provided.has(cap.id)) throw pluginFailed(plugin, `capability ${cap.id} is provided twice`);
-        if (value === undefined || value === null) throw pluginFailed(plugin, `capability ${cap.id} is provided without a value`);
-        provided.set(cap.id, value);
-      },
-      names: (kind) => lists[kind].map(nameOf),
-      seal() {
-        sealed = true;
-      },
-    };
-    opened.set(own, lists);
-    return own;
-  };
-
+  const ownerOf: OwnerOf = (kind, name) => (sharedKinds.includes(kind) ? owners.get(keyOf(kind, name)) : undefined);
   return {
-    pending,
+    pending(plugin, thirdParty) {
+      const lists = emptyLists();
+      const own = createPending({ plugin, thirdParty, lists, ownerOf });
+      opened.set(own, lists);
+      return own;
+    },
     apply(own) {
       const lists = opened.get(own) ?? emptyLists();
       for (const kind of Object.keys(lists) as Kind[]) {
@@ -107,6 +80,39 @@ export function createRegistrationStore(coreMethods: readonly string[]): Registr
     all() {
       for (const list of Object.values(applied)) Object.freeze(list);
       return Object.freeze(applied);
+    },
+  };
+}
+
+interface PendingParts { readonly plugin: string; readonly thirdParty: boolean; readonly lists: Lists; readonly ownerOf: OwnerOf }
+
+function createPending({ plugin, thirdParty, lists, ownerOf }: PendingParts): Pending {
+  const provided = new Map<string, unknown>();
+  let sealed = false;
+  const requireOpen = (what: string): void => {
+    if (sealed) throw pluginFailed(plugin, `${what} was registered after setup had ended`);
+  };
+  return {
+    plugin, provided,
+    add(kind, item) {
+      const name = nameOf(item);
+      requireOpen(`${labels[kind]} ${name}`);
+      const problem = itemProblem(kind, item, thirdParty);
+      if (problem !== undefined) throw pluginFailed(plugin, `${labels[kind]} ${name} ${problem}`);
+      const owner = lists[kind].some((other) => nameOf(other) === name) ? plugin : ownerOf(kind, name);
+      if (owner !== undefined) throw pluginFailed(plugin, `${labels[kind]} ${name} is registered by ${owner} already`);
+      Object.freeze(item);
+      (lists[kind] as Registrations[typeof kind][number][]).push(item);
+    },
+    provide(cap, value) {
+      requireOpen(`capability ${cap.id}`);
+      if (provided.has(cap.id)) throw pluginFailed(plugin, `capability ${cap.id} is provided twice`);
+      if (value === undefined || value === null) throw pluginFailed(plugin, `capability ${cap.id} is provided without a value`);
+      provided.set(cap.id, value);
+    },
+    names: (kind) => lists[kind].map(nameOf),
+    seal() {
+      sealed = true;
     },
   };
 }
