@@ -180,6 +180,38 @@ describe('a stream', () => {
     await expect(daemon.send(frameKind.stdout, Buffer.from('x'))).rejects.toMatchObject({ code: 'operation_failed' });
   });
 
+  test('delivers the exit frame to a client whose own frames are stuck, and then both sides are gone', async () => {
+    const { pair, server } = await startStreams();
+    const { daemon, client } = await pair();
+    daemon.onFrame(() => new Promise(() => {}));
+    const stuck = (async () => {
+      for (;;) await client.send(frameKind.stdin, Buffer.alloc(65_536));
+    })();
+    const stopped = expect(stuck).rejects.toMatchObject({ code: 'operation_failed' });
+    await waitFor('the daemon to stand still', () => server.stats().bufferedOutputBytes > 0);
+    const got = Promise.withResolvers<string>();
+    const closed = Promise.withResolvers<void>();
+    client.onFrame((kind, payload) => got.resolve(`${kind} ${payload.toString()}`));
+    client.onClose(() => closed.resolve());
+    await daemon.send(frameKind.exit, Buffer.from('{"code":3}'));
+    daemon.end();
+    expect(await got.promise).toBe('18 {"code":3}');
+    await closed.promise;
+    await stopped;
+    await waitFor('the daemon to forget the stream', () => server.clients() === 1);
+  });
+
+  test('keeps signs of life to itself', async () => {
+    const { pair } = await startStreams();
+    const { daemon, client } = await pair();
+    const got: number[] = [];
+    daemon.onFrame((kind) => void got.push(kind));
+    await client.send(frameKind.keepalive, Buffer.alloc(0));
+    await client.send(frameKind.stdin, Buffer.from('x'));
+    await waitFor('a frame', () => got.length > 0);
+    expect(got).toEqual([frameKind.stdin]);
+  });
+
   test('rejects the senders that wait when the other side goes', async () => {
     const { pair } = await startStreams();
     const { daemon, client } = await pair();
