@@ -32,6 +32,7 @@ export interface LaunchInput {
 }
 
 const readyTimeoutMs = 10_000;
+const exitRecordMs = 2000;
 /** Where the supervisor puts the sockets, in the order of its `--listen`. */
 export const socketFds = { qmp: 3, agent: 4 } as const;
 
@@ -64,8 +65,15 @@ function shimArgs(input: LaunchInput): string[] {
 
 /** The error for a VMM that ended before it answered: its own last words are in the console log. */
 export async function endedAtStart(plan: BootPlan, cause?: unknown): Promise<Error> {
-  const words = (await readTail(plan.consoleLog, 4096)).split('\n').filter((line) => /qemu-system|^error|failed/i.test(line)).slice(-3);
-  const why = words.length > 0 ? words.join('; ') : 'it said nothing';
+  // The supervisor records the exit after the last output, so with the record the log is whole.
+  const deadline = Date.now() + exitRecordMs;
+  let exit = await readExit(plan);
+  while (!exit && Date.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    exit = await readExit(plan);
+  }
+  const words = (await readTail(plan.consoleLog, 4096)).split('\n').filter((line) => /^qemu[\w-]*: /.test(line)).slice(-3);
+  const why = words.length > 0 ? words.join('; ') : `it said nothing (${JSON.stringify(exit ?? 'no exit record')})`;
   return operationFailed(`QEMU ended at its start: ${why}`, { cause, hint: `the console log is ${plan.consoleLog}` });
 }
 

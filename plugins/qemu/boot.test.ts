@@ -1,0 +1,151 @@
+// The step `qemu.boot` with a real supervisor and a real QEMU. The guest is a kernel image that only loops: no boot is needed here.
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { createExec } from '../../core/exec.ts';
+import { createProcesses } from '../../core/process.ts';
+import type { HostInfo, Logger, MachineSpec, StartContext, UndoContext, UndoReason, Vm, Vms } from '../../core/plugin-api.ts';
+import { findShim } from '../../test/support/shim.ts';
+import { bootStep } from './boot.ts';
+import type { QemuHandle } from './capability.ts';
+import { createQemuDriver } from './driver.ts';
+import type { BootPlan } from './process.ts';
+import { qemuConfig } from './schema.ts';
+import { powerdownStep } from './stop.ts';
+import { createWatcher } from './watch.ts';
+
+const shim = findShim();
+const hasQemu = existsSync('/usr/bin/qemu-system-x86_64');
+const canRun = hasQemu && 'nativeDir' in shim;
+if (!canRun) console.log(`skipped: step qemu.boot: ${'reason' in shim ? shim.reason : 'no qemu-system-x86_64'}`);
+const limit = { timeout: 30_000 };
+const uid = process.getuid?.() ?? 0;
+const log: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
+
+/** The least that QEMU takes for a Linux kernel: a boot protocol header whose entry jumps to itself. */
+function loopingKernel(): Buffer {
+  const image = Buffer.alloc(8192);
+  image[0x1f1] = 1;
+  image.writeUInt16LE(0xaa55, 0x1fe);
+  image.writeUInt16LE(0xfeeb, 0x200);
+  image.write('HdrS', 0x202, 'latin1');
+  image.writeUInt16LE(0x020c, 0x206);
+  image[0x211] = 1;
+  image.writeUInt32LE(0x7fffffff, 0x22c);
+  return image;
+}
+
+function makeWorld(dir: string) {
+  const told: string[] = [];
+  const vm: Vm = {
+    id: 'a1b2c3d4e5f6', name: 'devbox', slot: 7, mark: `test${process.pid}/${dir.slice(-6)}`, dir, createdAt: '2026-01-01T00:00:00Z',
+    spec: { image: 'i', imageName: 'i', kernel: 'k', driver: 'qemu', vcpu: 1, memoryMiB: 64, init: 'auto', env: {}, sections: {} },
+  };
+  const host: HostInfo = {
+    installId: 'test', stateDir: dir, cacheDir: dir, nativeDir: 'nativeDir' in shim ? shim.nativeDir : '', uid, slowdown: 4,
+    socketPath: (_id, name) => join(dir, `${name}.sock`), vmUid: ({ slot }) => uid === 0 ? 2_000_000_000 + slot : undefined,
+  };
+  const vms: Vms = {
+    get: () => vm, list: () => [vm], isRunning: () => true, onChange: () => () => {},
+    ended: (_id, reason) => told.push(reason), rebooted: () => {}, note: () => {},
+  };
+  const exec = createExec();
+  const processes = createProcesses();
+  const config = qemuConfig.parse({});
+  const accel = { name: 'tcg', reason: 'test' } as const;
+  const watcher = createWatcher(vms, log);
+  const step = bootStep({ exec, processes, host, watcher, config, accel, log });
+  const machine: MachineSpec = {
+    kernelPath: join(dir, 'kernel'), initrdPath: join(dir, 'initrd'), cmdline: [], vcpu: 1, memoryMiB: 64, drives: [], nics: [],
+  };
+  writeFileSync(machine.kernelPath, loopingKernel(), { mode: 0o644 });
+  writeFileSync(machine.initrdPath, 'initrd', { mode: 0o644 });
+  const start = (part: Partial<MachineSpec> = {}): StartContext => ({
+    vm, opId: 'op-1', signal: AbortSignal.timeout(60_000), log, machine: { ...machine, ...part },
+    guest: { hostname: 'devbox', init: 'auto', mounts: [], files: [], env: {} }, waitingFor() {}, touched: async () => {},
+  });
+  const undo = (reason: UndoReason): UndoContext => ({ vm, signal: AbortSignal.timeout(60_000), log, reason });
+  const driver = createQemuDriver({ exec, host, config, accel });
+  return { vm, told, processes, watcher, step, driver, start, undo };
+}
+
+describe.runIf(canRun)('qemu.boot', () => {
+  let dir: string;
+  let world: ReturnType<typeof makeWorld>;
+  let plan: BootPlan;
+  beforeEach(async () => {
+    dir = mkdtempSync(join(tmpdir(), 'banger-boot-'));
+    chmodSync(dir, 0o711);
+    world = makeWorld(dir);
+    const planned = await world.step.plan({ vm: world.vm, log });
+    if (!planned) throw new Error('no plan');
+    plan = planned.data;
+  });
+  afterEach(async () => {
+    world.watcher.detachAll();
+    await world.step.undo?.(world.undo('rollback'), plan, undefined);
+    rmSync(dir, { recursive: true, force: true });
+  });
+  const isAlive = (handle: QemuHandle): boolean => world.processes.isAlive(handle.process) || world.processes.isAlive(handle.shim);
+  const leftovers = (): string[] => readdirSync(dir).filter((name) => !['kernel', 'initrd', 'console.log'].includes(name));
+
+  test('starts a VMM that answers, and stopping it leaves nothing but the console log', async () => {
+    const handle = await world.step.run(world.start(), plan);
+    expect(world.processes.isAlive(handle.process)).toBe(true);
+    expect(await world.watcher.client(world.vm.id)?.execute('query-status')).toMatchObject({ status: 'running' });
+    const agent = await world.driver.connectAgent(world.vm, AbortSignal.timeout(10_000));
+    agent.destroy();
+    await world.step.undo?.(world.undo('stop'), plan, handle);
+    expect(isAlive(handle)).toBe(false);
+    expect(leftovers()).toEqual([]);
+    await world.step.undo?.(world.undo('stop'), plan, handle);
+    // The end was asked for, so there is no news of it.
+    expect(world.told).toEqual([]);
+  }, 60_000);
+
+  test('finds a VMM by its mark when the daemon died before it kept the handle', async () => {
+    const handle = await world.step.run(world.start(), plan);
+    world.watcher.detachAll();
+    await world.step.undo?.(world.undo('recover'), plan, undefined);
+    expect(isAlive(handle)).toBe(false);
+    expect(leftovers()).toEqual([]);
+  }, 60_000);
+
+  test('tells at once that a VMM was killed', async () => {
+    const handle = await world.step.run(world.start(), plan);
+    process.kill(handle.process.pid, 'SIGKILL');
+    await expect.poll(() => world.told, limit).toEqual(['vmm-died']);
+    await expect(world.driver.connectAgent(world.vm, AbortSignal.timeout(10_000))).rejects.toMatchObject({ code: 'not_running' });
+  }, 60_000);
+
+  test('a new daemon takes the VM over again and hears of its end', async () => {
+    const handle = await world.step.run(world.start(), plan);
+    world.watcher.detachAll();
+    await world.step.adopt?.(world.undo('recover'), plan, handle);
+    expect(await world.watcher.client(world.vm.id)?.execute('query-status')).toMatchObject({ status: 'running' });
+    process.kill(handle.process.pid, 'SIGKILL');
+    await expect.poll(() => world.told, limit).toEqual(['vmm-died']);
+  }, 60_000);
+
+  test('a frozen VMM fails the power button at its deadline and is ended all the same', async () => {
+    const handle = await world.step.run(world.start(), plan);
+    process.kill(handle.process.pid, 'SIGSTOP');
+    await expect(powerdownStep(world.watcher, 1).run(world.undo('stop'))).rejects.toMatchObject({ code: 'timeout' });
+    await world.step.undo?.(world.undo('stop'), plan, handle);
+    expect(isAlive(handle)).toBe(false);
+  }, 60_000);
+
+  test('fails with QEMU\'s own words, and its undo leaves nothing', async () => {
+    const drives = [{ id: 'root', path: join(dir, 'missing.qcow2'), format: 'qcow2', readonly: false }] as const;
+    const failure = await world.step.run(world.start({ drives }), plan).then(() => undefined, (error: unknown) => error);
+    expect(failure).toMatchObject({ code: 'operation_failed', message: expect.stringMatching(/ended at its start: .*missing\.qcow2.*No such file/) });
+    await world.step.undo?.(world.undo('rollback'), plan, undefined);
+    expect(leftovers()).toEqual([]);
+    expect(world.processes.findByMark(plan.mark)).toEqual([]);
+  }, 60_000);
+
+  test('plans nothing for a VM of another driver', async () => {
+    expect(await world.step.plan({ vm: { ...world.vm, spec: { ...world.vm.spec, driver: 'firecracker' } }, log })).toBeUndefined();
+  });
+});
