@@ -41,6 +41,7 @@ class StreamOverSocket implements SocketFrameStream {
   /** Senders that wait for room. One list and one listener: many senders must not pile up listeners. */
   readonly #waiting: { resolve(): void; reject(error: Error): void }[] = [];
   #handler: FrameHandler | undefined;
+  readonly #handlerSet = Promise.withResolvers<void>();
   #pumping = false;
   readonly #onPeerEnd: 'end' | 'destroy';
   #ended = false;
@@ -72,6 +73,7 @@ class StreamOverSocket implements SocketFrameStream {
     socket.on('error', () => socket.destroy()); // 'close' follows; a vanished peer is an ordinary end
     socket.on('close', () => this.#markClosed());
     if (socket.destroyed) queueMicrotask(() => this.#markClosed());
+    void this.#whileProbing(this.#handlerSet.promise);
   }
 
   bufferedBytes(): number {
@@ -91,6 +93,7 @@ class StreamOverSocket implements SocketFrameStream {
   onFrame(handler: FrameHandler): void {
     if (this.#handler !== undefined) throw new Error('A frame stream has one frame handler');
     this.#handler = handler;
+    this.#handlerSet.resolve();
     void this.#pump();
   }
 
@@ -164,6 +167,7 @@ class StreamOverSocket implements SocketFrameStream {
   #markClosed(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.#handlerSet.resolve();
     for (const waiter of this.#waiting.splice(0)) waiter.reject(streamClosed());
     for (const listener of this.#closeListeners) listener();
     this.#closeListeners.clear();
