@@ -41,6 +41,8 @@ need zstd zstd 'unpacks images'
 need ca-certificates /etc/ssl/certs/ca-certificates.crt 'fetches node packages'
 need musl-tools musl-gcc 'compiles the guest agent'
 if [ "$want_tests" = yes ]; then
+  need cpio cpio 'the tests unpack archives of ours with it'
+  need lz4 lz4 'the tests pack data for our decoder with it'
   need gcc gcc 'the tests compile the agent with sanitizers'
   need libc6-dev /usr/include/stdlib.h 'the tests compile the agent with sanitizers'
   need valgrind valgrind 'the tests run the agent under it'

@@ -6,7 +6,7 @@ export const maxDiskBytes = 16 * 2 ** 40;
 
 /** Bytes for text such as `8G`, `512MiB`, `1.5g` or plain bytes; `undefined` when it is no size or not a whole number of bytes. */
 export function parseSize(text: string): number | undefined {
-  const match = /^(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?$/i.exec(text.trim());
+  const match = /^(\d+(?:\.\d+)?)([KMGT]?)(?:i?B)?$/i.exec(text.trim());
   if (!match) return undefined;
   const bytes = Number(match[1]) * (factors[(match[2] ?? '').toUpperCase()] ?? 1);
   return Number.isSafeInteger(bytes) ? bytes : undefined;

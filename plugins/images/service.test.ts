@@ -33,7 +33,7 @@ beforeEach(async () => {
   const store = createArtifactStore<ImageManifest>({ what: 'image', root: join(dir, 'images'), parse: (value) => imageManifest.parse(value) as ImageManifest });
   images = createImageService({
     store, tools, installId: '00000000', defaultRef: 'none', sources: () => [createFileSource(tools), ...extra],
-    vms: { get: () => undefined, list: () => vms, isRunning: () => false, ended: () => undefined, rebooted: () => undefined, onChange: () => () => undefined },
+    vms: { list: () => vms },
     runJob: async (plan, call, fn) => {
       plans.push(plan);
       try {

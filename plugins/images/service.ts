@@ -20,7 +20,7 @@ export interface ImageBuildPlan { readonly [key: string]: string; readonly stagi
 export interface ImageServiceParts {
   readonly store: ArtifactStore<ImageManifest>;
   readonly tools: ImageTools;
-  readonly vms: Vms;
+  readonly vms: Pick<Vms, 'list'>;
   /** Called late: other plugins' sources are complete once all are set up. */
   readonly sources: () => readonly ImageSource[];
   readonly runJob: RunJob<ImageBuildPlan>;

@@ -18,7 +18,7 @@ export interface KernelFetchPlan { readonly [key: string]: string; readonly stag
 export interface KernelServiceParts {
   readonly store: ArtifactStore<KernelManifest>;
   readonly exec: Exec;
-  readonly vms: Vms;
+  readonly vms: Pick<Vms, 'list'>;
   /** Called late: other plugins' sources are complete once all are set up. */
   readonly sources: () => readonly KernelSource[];
   readonly runJob: RunJob<KernelFetchPlan>;

@@ -7,7 +7,7 @@ import type { Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { createExec } from '../../core/exec.ts';
 import { nativeDir, removeTree } from '../../core/paths.ts';
-import type { EnsureContext, Image, Kernel, RunJob, Vms } from '../../core/plugin-api.ts';
+import type { EnsureContext, Image, Kernel, RunJob } from '../../core/plugin-api.ts';
 import { createArtifactStore } from '../../plugins/images/artifact-store.ts';
 import { createDebianSource } from '../../plugins/images/debian/source.ts';
 import { createFileSource } from '../../plugins/images/file-source.ts';
@@ -89,17 +89,17 @@ async function removeOthers(dir: string): Promise<void> {
 export function openStores(dir: string): { readonly images: ImageService; readonly kernels: KernelService } {
   const exec = createExec();
   const tools = createImageTools(exec, uid());
-  const vms: Pick<Vms, 'list'> = { list: () => [] };
+  const vms = { list: () => [] };
   const installId = createHash('sha256').update(dir).digest('hex').slice(0, 8);
   const imageStore = createArtifactStore<ImageManifest>({ what: 'image', root: join(dir, 'images'), parse: (value) => imageManifest.parse(value) as ImageManifest });
   const kernelStore = createArtifactStore({ what: 'kernel', root: join(dir, 'kernels'), parse: (value) => kernelManifest.parse(value) });
   const images = createImageService({
-    tools, installId, store: imageStore, vms: vms as Vms, defaultRef: 'debian-bookworm',
+    tools, installId, store: imageStore, vms, defaultRef: 'debian-bookworm',
     sources: () => [createFileSource(tools), createDebianSource(tools, { sources: [] }, process.env)],
     runJob: jobRunner<ImageBuildPlan>(installId, (plan) => removeBuildFiles({ store: imageStore, tools }, plan)),
   });
   const kernels = createKernelService({
-    exec, installId, store: kernelStore, vms: vms as Vms, agent: createAgentReader(join(nativeDir(), 'agent')),
+    exec, installId, store: kernelStore, vms, agent: createAgentReader(join(nativeDir(), 'agent')),
     sources: () => [createDebianKernelSource(exec)],
     runJob: jobRunner<KernelFetchPlan>(installId, (plan) => removeFetchFiles(kernelStore.root, plan)),
   });
