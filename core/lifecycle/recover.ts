@@ -91,7 +91,7 @@ async function recoverVm(deps: RecoverDeps, record: VmRecord, report: RecoverRep
     case 'rollback':
       report.problems.push(...await deps.settle.rollback(record, {
         ...options,
-        error: { code: 'operation_failed', message: `The daemon ended during the start of VM ${record.name}`, ...(record.activityOp === undefined ? {} : { opId: record.activityOp }) },
+        error: { code: 'operation_failed', message: `The start of VM ${record.name} was interrupted: the daemon ended`, ...(record.activityOp === undefined ? {} : { opId: record.activityOp }) },
       }));
       report.rolledBack.push(record.name);
       return;

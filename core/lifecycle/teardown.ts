@@ -36,8 +36,7 @@ export function createTeardown(deps: TeardownDeps): Teardown {
     const falling = [...rows].sort((a, b) => b.seq - a.seq);
     deps.store.transaction(() => { for (const row of falling) deps.store.ledger.setState(row.seq, 'undoing'); });
     for (const row of falling) {
-      await deps.faults.at('undo-entered', row.step, vm);
-      const error = await undoRow(vm, row, { registration: byName.get(row.step), reason, log });
+      const error = await undoRow(vm, row, { registration: byName.get(row.step), reason, log, faults: deps.faults });
       if (error === undefined) {
         deps.store.ledger.delete(row.seq);
         continue;
@@ -51,17 +50,19 @@ export function createTeardown(deps: TeardownDeps): Teardown {
   };
 }
 
-interface UndoCall { readonly registration: StepRegistration | undefined; readonly reason: UndoReason; readonly log: Logger }
+interface UndoCall { readonly registration: StepRegistration | undefined; readonly reason: UndoReason; readonly log: Logger; readonly faults: FaultPoints }
 
-async function undoRow(vm: Vm, row: LedgerRow, { registration, reason, log }: UndoCall): Promise<unknown> {
+async function undoRow(vm: Vm, row: LedgerRow, { registration, reason, log, faults }: UndoCall): Promise<unknown> {
   if (registration === undefined) return pluginFailed(row.plugin, `it is not active, so step ${row.step} of VM ${vm.name} cannot be undone`);
   const { step, plugin } = registration;
-  if (step.undo === undefined) return undefined;
   const limitMs = step.undoTimeoutMs ?? defaultUndoTimeoutMs;
   const stepLog = log.child({ plugin, step: step.name, vm: vm.name });
   const outcome = await bound(
     { limitMs, graceMs: undoGraceMs, expired: () => timedOut(`undo of ${step.name} for ${vm.name}`, limitMs, step.name) },
-    (signal) => step.undo?.({ vm, signal, log: stepLog, reason }, row.plan, row.handle));
+    async (signal) => {
+      await faults.at('undo-entered', step.name, vm);
+      await step.undo?.({ vm, signal, log: stepLog, reason }, row.plan, row.handle);
+    });
   return outcome.kind === 'returned' ? undefined : outcome.error ?? new Error('undo failed without a reason');
 }
 

@@ -37,7 +37,7 @@ export interface VmServiceDeps {
   readonly operations: Pick<OperationRegistry, 'describe' | 'spawn' | 'show' | 'cancel'>;
   /** Frozen, in plugin graph order. */
   readonly stopSteps: readonly StopStepRegistration[];
-  readonly reconfigures: readonly ReconfigureRegistration[];
+  readonly reconfigurers: readonly ReconfigureRegistration[];
   readonly sections: readonly SectionRegistration[];
   /** Looked up at each use. @throws missing_requirement when no plugin fills the capability */
   readonly images: () => Images;

@@ -14,6 +14,8 @@ export interface VmRegistry extends Vms {
   onEnded(handler: (id: string) => void): void;
   /** What was reported about the end of a run; forgets it. */
   takeEndReason(id: string): VmEndReason | undefined;
+  /** What a driver noted about the running VM. */
+  noteOf(id: string): string | undefined;
 }
 export interface VmRegistryDeps { readonly store: Store; readonly processes: Processes; readonly toVm: ToVm; readonly log: Logger }
 
@@ -21,6 +23,7 @@ export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
   const { store, toVm } = deps;
   const listeners = new Set<(event: Change) => void>();
   const reasons = new Map<string, VmEndReason>();
+  const notes = new Map<string, string>();
   let onEnded: (id: string) => void = () => undefined;
   return {
     get: (id) => {
@@ -41,12 +44,19 @@ export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
       const record = store.vms.get(id);
       if (record !== undefined) store.vms.update(id, { reboots: record.reboots + 1 });
     },
+    note(id, text) {
+      if (text === '' || store.vms.get(id) === undefined) notes.delete(id);
+      // A guest may have had a hand in the words; they end in a table cell.
+      else notes.set(id, text.replaceAll(/\p{Cc}/gu, ' ').slice(0, 200));
+    },
+    noteOf: (id) => notes.get(id),
     onChange(listener) {
       listeners.add(listener);
       return () => { listeners.delete(listener); };
     },
     announce(kind, vm) {
       reasons.delete(vm.id);
+      notes.delete(vm.id);
       for (const listener of listeners) {
         try {
           listener({ kind, vm });

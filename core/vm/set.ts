@@ -47,7 +47,7 @@ interface Applied { readonly vm: Vm; readonly change: Change; readonly changed: 
 /** All plugins agree, or those that had are told to go back. */
 async function apply(ctx: VmContext, { vm, change, changed }: Applied, call: CallContext): Promise<void> {
   const done: ReconfigureRegistration[] = [];
-  for (const registration of ctx.reconfigures.filter(({ plugin }) => changed.includes(plugin))) {
+  for (const registration of ctx.reconfigurers.filter(({ plugin }) => changed.includes(plugin))) {
     try {
       await reconfigure(registration, { vm, change }, call);
       done.push(registration);

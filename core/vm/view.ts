@@ -11,7 +11,7 @@ export function toView(ctx: VmContext, record: VmRecord, handle: Json | undefine
   const process = lifelineProcess(handle);
   const isAlive = process !== undefined && ctx.processes.isAlive(process);
   const state = deriveState(record, isAlive);
-  const reason = stateReason(record, state);
+  const reason = state === 'running' ? ctx.registry.noteOf(record.id) : stateReason(record, state);
   const { spec } = record;
   const view: VmView = {
     id: record.id, name: record.name, state, image: spec.imageName, imageId: spec.image, kernel: spec.kernel, driver: spec.driver,

@@ -1,0 +1,84 @@
+// A VMM that boots nothing: a detached process that bears the VM's mark, and a guest agent that runs commands on the host.
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { PassThrough } from 'node:stream';
+import { operationFailed, notRunning } from '../../core/errors.ts';
+import type {
+  Exec, GuestAgent, GuestExecRequest, GuestExit, GuestProcess, Processes, ProcessIdentity, Vm, VmmDriver,
+} from '../../core/plugin-api.ts';
+
+/** `obedient`: ends on TERM, as a guest that powers off does. `stubborn`: only on KILL. */
+export type FakeVmmKind = 'obedient' | 'stubborn';
+
+/** Both are plain programs, so that a test daemon's death never takes them along. */
+export async function startFakeVmm(exec: Exec, options: { readonly mark: string; readonly logFile: string; readonly kind: FakeVmmKind }): Promise<ProcessIdentity> {
+  const { mark, logFile, kind } = options;
+  // `exec` after the trap: an ignored signal stays ignored in the program that takes over.
+  const script = kind === 'obedient' ? 'echo ready; exec sleep 3600' : 'trap "" TERM; echo ready; exec sleep 3600';
+  const { process } = await exec.spawnDetached('/bin/sh', ['-c', script], { mark, logFile, readyLine: { timeoutMs: 10_000 } });
+  return process;
+}
+
+/** Ends the process by its handle, or by its mark when the handle was never written. Nothing to do for one that is gone. */
+export async function endFake(processes: Processes, mark: string, known: ProcessIdentity | undefined): Promise<void> {
+  const found = known === undefined ? processes.findByMark(mark).map(({ process }) => process) : [known];
+  await Promise.all(found.map((process) => processes.end(process, { graceMs: 0 })));
+}
+
+export function createFakeDriver(): VmmDriver {
+  return {
+    available: () => Promise.resolve({ ok: true, preference: 1, accelerator: 'none' }),
+    connectAgent: (vm) => Promise.reject(operationFailed(`The fake VM ${vm.name} has no agent stream`)),
+    driveFormats: ['raw'],
+    consoleLogs: (vm) => [`${vm.dir}/console.log`],
+  };
+}
+
+/** Runs what it is asked for on the host, in a process group of its own. */
+export function createFakeAgent(): GuestAgent {
+  const requireReady = (vm: Vm): void => {
+    if (!existsSync(`${vm.dir}/agent.ready`)) throw notRunning(vm.name, 'without agent');
+  };
+  return {
+    async info(vm) {
+      requireReady(vm);
+      return { version: '0', protocol: 1, bootId: 'fake', init: 'agent' };
+    },
+    async exec(vm, request) {
+      requireReady(vm);
+      return runOnHost(request);
+    },
+    dial: (_, { host, port }) => Promise.reject(operationFailed(`Nothing listens on ${host}:${port}`)),
+    shutdown: () => Promise.resolve(),
+  };
+}
+
+function runOnHost(request: GuestExecRequest): GuestProcess {
+  const [program = '/bin/sh', ...args] = request.command;
+  const child = spawn(program, args, {
+    detached: true, stdio: 'pipe', env: { PATH: '/usr/bin:/bin:/usr/sbin:/sbin', ...request.env },
+    ...(request.cwd === undefined ? {} : { cwd: request.cwd }),
+  });
+  const stderr = new PassThrough();
+  const exit = Promise.withResolvers<GuestExit>();
+  child.once('error', (error: NodeJS.ErrnoException) => {
+    stderr.end(`${program}: ${error.message}\n`);
+    exit.resolve({ code: error.code === 'ENOENT' ? 127 : 126 });
+  });
+  child.once('spawn', () => child.stderr.pipe(stderr));
+  child.once('exit', (code, signal) => exit.resolve(signal === null ? { code: code ?? 0 } : { signal: signal.slice(3), number: 0 }));
+  if (!request.stdin) child.stdin.end();
+  const kill = (signal: NodeJS.Signals): void => {
+    try {
+      if (child.pid !== undefined) process.kill(-child.pid, signal);
+    } catch {
+      // The group has ended.
+    }
+  };
+  return {
+    stdin: child.stdin, stdout: child.stdout, stderr, exit: exit.promise,
+    resize: () => undefined,
+    signal: (name) => kill(`SIG${name}` as NodeJS.Signals),
+    hangup: () => kill('SIGHUP'),
+  };
+}
