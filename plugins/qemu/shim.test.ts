@@ -9,7 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { findShim } from '../../test/support/shim.ts';
 
 const found = findShim();
-if ('reason' in found) console.log(`skipped: supervisor of VMMs: ${found.reason}`);
+const reason = 'reason' in found ? found.reason : '';
 const shim = 'nativeDir' in found ? join(found.nativeDir, 'shim') : '';
 const isRoot = process.getuid?.() === 0;
 const limit = { timeout: 20_000 };
@@ -47,7 +47,9 @@ async function start(command: readonly string[], extra: readonly string[] = []):
 }
 const sh = (script: string): string[] => ['/bin/sh', '-c', script];
 
-describe.runIf(shim !== '')('shim vmm', () => {
+describe('shim vmm', () => {
+  beforeEach(({ skip }) => skip(reason !== '', reason));
+
   test('says the pid, keeps the output, records the exit and ends with the same status', async () => {
     const { pid, exit } = await start(sh('echo to-stdout; echo to-stderr >&2; exit 7'));
     expect(await exit).toBe(7);
@@ -117,7 +119,8 @@ describe.runIf(shim !== '')('shim vmm', () => {
     expect(readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0')).toContain('BANGER_MARK=test/vm/step');
   });
 
-  test.runIf(isRoot)('as root the VMM is another user without groups, in a network namespace of its own', async () => {
+  test('as root the VMM is another user without groups, in a network namespace of its own', async ({ skip }) => {
+    skip(!isRoot, 'needs root');
     const { pid } = await start(['/bin/sleep', '300']);
     const status = readFileSync(`/proc/${pid}/status`, 'utf8');
     expect(status).toMatch(/^Uid:\t2000000123\t2000000123\t2000000123\t2000000123$/m);
@@ -127,7 +130,8 @@ describe.runIf(shim !== '')('shim vmm', () => {
     expect(readlinkSync(`/proc/${pid}/ns/net`)).not.toBe(readlinkSync('/proc/self/ns/net'));
   });
 
-  test.runIf(isRoot)('refuses to run a VMM as root', async () => {
+  test('refuses to run a VMM as root', async ({ skip }) => {
+    skip(!isRoot, 'needs root');
     const child = spawn(shim, ['vmm', '--netns', 'new', '--log', file('log'), '--exit-file', file('exit'), '--pid-file', file('pid'), '--', '/bin/true']);
     const code = await new Promise((resolve) => child.on('exit', resolve));
     expect(code).toBe(64);

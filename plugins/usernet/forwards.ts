@@ -130,8 +130,9 @@ interface ForwardServer {
 }
 
 function createForwardServer({ vm, forward, agent, log, connections }: ForwardServer): Server {
-  // Half-open: a client may end its side and still wait for the answer. Paused: nothing is read before the guest's side is there.
-  const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true }, (socket) => {
+  // Half-open: a client may end its side and still wait for the answer. Not paused: what comes before the guest's side is there
+  // waits in the socket's bounded buffer, and a client that goes away meanwhile is noticed only by reading.
+  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
     connections.add(socket);
     const gone = new AbortController();
     socket.on('close', () => { connections.delete(socket); gone.abort(); });
@@ -161,5 +162,4 @@ function join(socket: Socket, stream: Duplex): void {
   if (socket.destroyed) { stream.destroy(); return; }
   socket.pipe(stream);
   stream.pipe(socket);
-  socket.resume();
 }
