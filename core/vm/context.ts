@@ -53,6 +53,15 @@ export interface VmContext extends VmServiceDeps {
   readonly toVm: ToVm;
   /** Name re-check, slot and row, and nothing slower. Taken after a VM's lock, never before. */
   readonly createLock: KeyedLock;
+  /** Work that no call waits for; the service's end does. Never rejects. */
+  readonly background: Set<Promise<void>>;
+}
+
+/** Lets the service's end wait for work that nobody else waits for. */
+export function keepTrack(ctx: Pick<VmContext, 'background'>, work: Promise<void>): Promise<void> {
+  const tracked = work.finally(() => ctx.background.delete(tracked));
+  ctx.background.add(tracked);
+  return tracked;
 }
 
 /** Runs a verb under the VM's lock, with the record as it is once the lock is had. */

@@ -32,8 +32,9 @@ class Client {
   data(kind: number): Buffer { return Buffer.concat(this.frames.filter((frame) => frame.kind === kind).map(({ payload }) => payload)); }
   async exit(): Promise<unknown> {
     await waitFor('the end of the stream', () => this.ended);
-    expect(this.frames.at(-1)?.kind).toBe(frameKind.exit);
-    return JSON.parse(this.frames.at(-1)?.payload.toString() ?? 'null') as unknown;
+    const last = this.frames.at(-1);
+    if (last?.kind !== frameKind.exit) throw new Error(`the last frame is of kind ${last?.kind}`);
+    return JSON.parse(last.payload.toString()) as unknown;
   }
 }
 

@@ -2,6 +2,7 @@
 import { cancelled, isBangerError } from '../errors.ts';
 import { backgroundScope } from '../lifecycle/scope.ts';
 import type { Peer } from '../plugin-api.ts';
+import { keepTrack } from './context.ts';
 import type { VmContext } from './context.ts';
 import { deleteVm } from './delete.ts';
 
@@ -11,11 +12,11 @@ export function holdLease(ctx: VmContext, vm: { readonly id: string; readonly na
   peer.onClose(() => {
     gone.abort(cancelled(`VM ${vm.name}, whose client went away,`));
     const op = backgroundScope(ctx.log);
-    deleteVm(ctx, vm.id, op).catch((error: unknown) => {
+    void keepTrack(ctx, deleteVm(ctx, vm.id, op).then(() => undefined, (error: unknown) => {
       // Deleted by its client just before, which is the ordinary end.
       if (isBangerError(error) && error.code === 'not_found') return;
       op.log.error({ err: error, vm: vm.name }, 'deleting a VM whose client went away failed');
-    });
+    }));
   });
   return gone.signal;
 }

@@ -3,6 +3,7 @@ import type { LeakReport, ReclaimResult } from '../api.ts';
 import type { Vms } from '../capabilities.ts';
 import { createKeyedLock } from '../lock.ts';
 import type { RecoverReport } from '../lifecycle/recover.ts';
+import { keepTrack } from './context.ts';
 import type { VmContext, VmServiceDeps } from './context.ts';
 import { listVms } from './list.ts';
 import { createVmMethods } from './methods.ts';
@@ -17,7 +18,7 @@ export interface VmService {
   readonly vms: Vms;
   /** Recovers the VMs of the daemon before this one and begins to watch. Once, before the first request; `finished` need not be awaited. */
   start(): { readonly finished: Promise<RecoverReport> };
-  /** Ends the watch. Running VMs stay. */
+  /** Ends the watch, and waits for recovery, teardowns and deletions under way. Running VMs stay. */
   close(): Promise<void>;
   /** For `daemon.status` and idle exit. */
   counts(): { readonly total: number; readonly running: number };
@@ -26,17 +27,22 @@ export interface VmService {
 }
 
 export function createVmService(deps: VmServiceDeps): VmService {
-  const ctx: VmContext = { ...deps, toVm: createToVm(deps.store.installId, deps.paths), createLock: createKeyedLock() };
+  const ctx: VmContext = { ...deps, toVm: createToVm(deps.store.installId, deps.paths), createLock: createKeyedLock(), background: new Set() };
   const watcher = createWatcher(ctx);
   return {
     methods: createVmMethods(ctx),
     vms: deps.registry,
     start() {
       const recovery = deps.lifecycle.recover();
+      void keepTrack(ctx, recovery.finished.then(() => undefined, () => undefined));
       watcher.start();
       return recovery;
     },
-    close: () => watcher.stop(),
+    async close() {
+      watcher.stop();
+      // Recovery, teardowns and leases under way: half of one is work for the next daemon, so let them end.
+      while (ctx.background.size > 0) await Promise.all(ctx.background);
+    },
     counts() {
       const { vms } = listVms(ctx);
       // A VM on its way up or down keeps the daemon, too.

@@ -138,7 +138,7 @@ describe('stop, kill, restart and delete', () => {
     const daemon = await boot({ vmm: 'stubborn' });
     const vm = await daemon.create({ name: 'devbox' });
     await daemon.call('vm.stop', { ref: 'devbox' });
-    expect(() => process.kill(vm.process?.pid ?? 0, 0)).toThrow();
+    expect(daemon.processes.identify(vm.process?.pid ?? 0)).toBeUndefined();
   });
 
   it('kill sends a listed signal only, and only to a running VM', async () => {

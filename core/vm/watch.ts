@@ -4,7 +4,7 @@ import { isBangerError } from '../errors.ts';
 import { lifelineProcess } from '../lifecycle/lifeline.ts';
 import { backgroundScope } from '../lifecycle/scope.ts';
 import type { VmContext } from './context.ts';
-import { liveProcess } from './context.ts';
+import { keepTrack, liveProcess } from './context.ts';
 
 const pollMs = 1_000;
 /** A driver reports an end just before the process goes. */
@@ -14,30 +14,25 @@ const reportedTries = 80;
 export interface Watcher {
   /** Begins to look each second, and at once when a driver reports an end. */
   start(): void;
-  /** Ends the watch; resolves when teardowns that it began are over. */
-  stop(): Promise<void>;
+  /** Ends the watch; teardowns that it began go on and are in `ctx.background`. */
+  stop(): void;
   /** Looks once at every VM; resolves when what ended is cleared. */
   check(): Promise<void>;
 }
 
 export function createWatcher(ctx: VmContext): Watcher {
-  const working = new Set<Promise<void>>();
   let timer: NodeJS.Timeout | undefined;
   let stopped = false;
 
-  const track = (work: Promise<void>): Promise<void> => {
-    working.add(work);
-    return work.finally(() => working.delete(work));
-  };
   const check = async (): Promise<void> => {
     const dead = [...ctx.store.ledger.lifelines()].filter(([, handle]) => {
       const process = lifelineProcess(handle);
       return process === undefined || !ctx.processes.isAlive(process);
     });
-    await Promise.all(dead.map(([id]) => track(reap(ctx, id))));
+    await Promise.all(dead.map(([id]) => keepTrack(ctx, reap(ctx, id))));
   };
   ctx.registry.onEnded((id) => {
-    if (!stopped) void track(awaitEnd(ctx, id, () => stopped));
+    if (!stopped) void keepTrack(ctx, awaitEnd(ctx, id, () => stopped));
   });
 
   return {
@@ -48,11 +43,10 @@ export function createWatcher(ctx: VmContext): Watcher {
       }, pollMs);
       timer.unref();
     },
-    async stop() {
+    stop() {
       stopped = true;
       clearInterval(timer);
       timer = undefined;
-      await Promise.all(working);
     },
   };
 }
