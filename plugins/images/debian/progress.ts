@@ -12,12 +12,12 @@ export function createProgressReader(): (line: string) => string | undefined {
       total += Number(newly);
       return undefined;
     }
-    if (/^Setting up /.test(line)) return say(`installing packages ${++done}/${total}`);
+    if (line.startsWith('Setting up ')) return say(`installing packages ${++done}/${total}`);
     if (/^Get:\d+ /.test(line)) return say(total === 0 ? 'fetching package lists' : `downloading ${total} packages`);
-    if (/^I: running apt-get update/.test(line)) return say('fetching package lists');
-    if (/^I: extracting archives/.test(line)) return say(`unpacking packages 0/${total}`);
-    if (/^I: cleaning/.test(line)) return say('cleaning up');
-    if (/^I: creating tarball/.test(line)) return say('writing the archive');
+    if (line.startsWith('I: running apt-get update')) return say('fetching package lists');
+    if (line.startsWith('I: extracting archives')) return say(`unpacking packages 0/${total}`);
+    if (line.startsWith('I: cleaning')) return say('cleaning up');
+    if (line.startsWith('I: creating tarball')) return say('writing the archive');
     return undefined;
   };
 }
