@@ -133,7 +133,9 @@ function wrap(op: Active, call: CallContext, clock: Clock): CallContext {
     timeline(entry) {
       // Callers count from when their own part began; the operation's clock is the one that all parts share.
       const atMs = clock.monotonicMs() - op.beganAt - (entry.durationMs ?? 0);
-      const own: TimelineEntry = { ...entry, atMs: Math.max(0, Math.round(atMs)) };
+      const own: TimelineEntry = {
+        ...entry, atMs: Math.max(0, Math.round(atMs)), ...(entry.durationMs === undefined ? {} : { durationMs: Math.round(entry.durationMs) }),
+      };
       const others = op.record.timeline.filter((known) => known.name !== entry.name || known.durationMs !== undefined);
       op.record = { ...op.record, timeline: [...others, own] };
       call.timeline(own);

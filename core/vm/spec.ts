@@ -4,7 +4,7 @@ import type { VmCreateParams } from '../api.ts';
 import type { EnsureContext, Image, Kernel } from '../capabilities.ts';
 import { maxVcpu, minMemoryMiB } from '../config/schema.ts';
 import { didYouMean } from '../config/suggest.ts';
-import { badRequest, missingRequirement } from '../errors.ts';
+import { badRequest, cancelled, isBangerError, missingRequirement } from '../errors.ts';
 import type { Issue } from '../errors.ts';
 import { nameIssues } from '../names.ts';
 import type { VmSpec } from '../plugin-api.ts';
@@ -90,17 +90,32 @@ export async function ensureParts(ctx: VmContext, params: VmCreateParams, call: 
 /**
  * Image and kernel as `ensureParts` would give, without making anything.
  *
- * @throws missing_requirement when one would have to be made first
+ * @throws not_found; missing_requirement when one would have to be made first
  */
 export async function findParts(ctx: VmContext, params: VmCreateParams): Promise<{ readonly image: Image; readonly kernel: Kernel }> {
   const imageRef = params.image ?? ctx.defaults.image;
   const kernelRef = params.kernel ?? ctx.defaults.kernel;
-  const [images, kernels] = [ctx.images(), ctx.kernels()];
-  const image = images.find === undefined ? await images.get(imageRef ?? '') : await images.find(imageRef);
+  const image = await findLocal(ctx.images(), imageRef);
   if (image === undefined) throw notHereYet('image', imageRef);
-  const kernel = kernels.find === undefined ? await kernels.get(kernelRef ?? '') : await kernels.find(kernelRef);
+  const kernel = await findLocal(ctx.kernels(), kernelRef);
   if (kernel === undefined) throw notHereYet('kernel', kernelRef);
   return { image, kernel };
+}
+
+interface Local<T> {
+  ensure(ref: string | undefined, ctx: EnsureContext): Promise<T>;
+  find?(ref: string | undefined): Promise<T | undefined>;
+}
+
+async function findLocal<T>(parts: Local<T>, ref: string | undefined): Promise<T | undefined> {
+  if (parts.find !== undefined) return parts.find(ref);
+  try {
+    // An `ensure` that was cancelled beforehand gives what is there and begins nothing.
+    return await parts.ensure(ref, { opId: 'op-plan', signal: AbortSignal.abort(cancelled('Making a plan')), stage: () => undefined });
+  } catch (error) {
+    if (isBangerError(error) && error.code === 'cancelled') return undefined;
+    throw error;
+  }
 }
 
 function notHereYet(what: string, ref: string | undefined): Error {
