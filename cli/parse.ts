@@ -107,7 +107,7 @@ function longFlag(name: string, definitions: readonly FlagDef[], command: Comman
 
 /** All but the last letter of `-abc` must be switches; answers the last one's flag. */
 function shortFlags(word: string, definitions: readonly FlagDef[], command: CommandDef, result: string[]): FlagDef {
-  const letters = [...word.slice(1)];
+  const letters = Array.from(word.slice(1));
   const flags = letters.map((letter) => {
     const flag = definitions.find((definition) => definition.short === letter);
     if (!flag) throw unknownFlag(letters.length === 1 ? word : `-${letter} in ${word}`, command);
