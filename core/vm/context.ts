@@ -1,7 +1,7 @@
 // What the VM verbs share.
 import type { GuestAgent, Images, Kernels, Processes, VmmDriver } from '../capabilities.ts';
 import type { Clock } from '../clock.ts';
-import { notFound } from '../errors.ts';
+import { BangerError, notFound } from '../errors.ts';
 import type { Lifecycle } from '../lifecycle/lifecycle.ts';
 import { lifelineProcess } from '../lifecycle/lifeline.ts';
 import type { ReconfigureRegistration, SectionRegistration, StopStepRegistration } from '../lifecycle/registrations.ts';
@@ -75,8 +75,14 @@ export async function underLock<R>(
     const record = ctx.store.vms.get(id);
     // Deleted by whoever held the lock before.
     if (record === undefined) throw notFound('VM', ref);
+    if (record.activity === 'deleting' && verb !== 'vm.delete') throw halfDeleted(name);
     return fn(record);
   });
+}
+
+/** A delete that left something behind cannot be taken back: part of the VM is gone. */
+function halfDeleted(name: string): BangerError {
+  return new BangerError('wrong_state', `VM ${name} is deleted but for what could not be undone`, { hint: 'banger reclaim finishes it' });
 }
 
 /** The VM's process, when it lives. */

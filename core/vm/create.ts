@@ -35,7 +35,6 @@ export async function createVm(ctx: VmContext, params: VmCreateParams, call: Cal
     const record = await reserve(ctx, { id, spec, params });
     ctx.operations.describe(call.opId, record.name);
     const signal = params.lease === true ? AbortSignal.any([call.signal, holdLease(ctx, record, call.peer)]) : call.signal;
-    ensureVmDirs(ctx.paths, id);
     if (params.start !== false) await firstStart(ctx, record, withSignal(call, signal));
     return viewOf(ctx, ctx.store.vms.get(id) ?? record);
   } finally {
@@ -72,6 +71,8 @@ function reserve(ctx: VmContext, { id, spec, params }: Reservation): Promise<VmR
       id, name, slot: ctx.store.vms.freeSlot(), spec, createdAt: nowIso(ctx), lease: params.lease === true, published: false, reboots: 0,
     };
     ctx.store.vms.insert(record);
+    // Inside the transaction: a record without its directory does not stay.
+    ensureVmDirs(ctx.paths, id);
     return record;
   }));
 }
