@@ -44,9 +44,9 @@ export const usernet = definePlugin({
     const forwards = createForwards(ctx.use(GuestAgent), ctx.log);
     const netns = { exec, host, processes: ctx.use(Processes), network: networkHost, config: ctx.config };
     const hasNetwork = (vm: Vm): boolean => sectionOf(vm.spec.sections).network === 'user';
-    ctx.contribute('machine', 'usernet', (machine, { vm }) => hasNetwork(vm)
+    ctx.contribute('machine', 'usernet.nic', (machine, { vm }) => hasNetwork(vm)
       ? { ...machine, nics: [...machine.nics, userNic(vm)], netnsPidFile: netnsPidFile(vm) } : machine);
-    ctx.contribute('guest', 'usernet', (guest, { vm }) => hasNetwork(vm) ? { ...guest, network: guestNetwork(vm) } : guest);
+    ctx.contribute('guest', 'usernet.address', (guest, { vm }) => hasNetwork(vm) ? { ...guest, network: guestNetwork(vm) } : guest);
     ctx.step(preflightStep(netns));
     ctx.step(netnsStep(netns));
     ctx.step(publishStep({ host, forwards }));
