@@ -30,6 +30,8 @@ export const kernelView = z.object({
   version: z.string(),
   createdAt: z.string(),
   source: z.string(),
+  /** Size of the kernel that boots. */
+  sizeBytes: z.number(),
   /** VMs made with it. */
   inUseBy: z.number(),
 });

@@ -100,7 +100,7 @@ test('a failed fetch leaves nothing, and the next one works', async () => {
 test('refuses to delete a kernel that a VM uses', async () => {
   const kernel = await kernels.ensure('test', ctx);
   vms = [{ name: 'devbox', spec: { kernel: kernel.id } } as Vm];
-  expect(await kernels.show('test')).toMatchObject({ inUseBy: 1 });
+  expect(await kernels.show('test')).toMatchObject({ inUseBy: 1, sizeBytes: plainBzImage().length });
   await expect(kernels.delete('test')).rejects.toMatchObject({ code: 'busy' });
   vms = [];
   expect(await kernels.delete(kernel.id.slice(0, 8))).toEqual({ id: kernel.id, name: 'test' });

@@ -1,6 +1,6 @@
 // Finds kernels, and gets the missing ones: staged as a job of the ledger, published by one rename.
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdir, readdir } from 'node:fs/promises';
+import { chmod, mkdir, readdir, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { busy, createKeyedLock, notFound, removeTree } from '../../core/plugin-api.ts';
 import type { EnsureContext, Exec, Kernel, Kernels, RunJob, Vms } from '../../core/plugin-api.ts';
@@ -27,7 +27,7 @@ export interface KernelServiceParts {
   readonly agent: () => Promise<{ readonly hash: string; readonly content: Buffer }>;
 }
 
-export interface KernelView { readonly id: string; readonly name: string; readonly version: string; readonly createdAt: string; readonly source: string; readonly inUseBy: number }
+export interface KernelView { readonly id: string; readonly name: string; readonly version: string; readonly createdAt: string; readonly source: string; readonly sizeBytes: number; readonly inUseBy: number }
 
 export interface KernelService extends Kernels {
   list(): Promise<readonly KernelView[]>;
@@ -45,9 +45,10 @@ export function createKernelService(parts: KernelServiceParts): KernelService {
   const { store, vms } = parts;
   const locks = createKeyedLock();
   const users = (id: string): string[] => vms.list().filter((vm) => vm.spec.kernel === id).map((vm) => vm.name);
-  const view = ({ manifest }: Artifact<KernelManifest>): KernelView => {
+  const view = async ({ dir, manifest }: Artifact<KernelManifest>): Promise<KernelView> => {
     const { id, name, version, createdAt, source } = manifest;
-    return { id, name, version, createdAt, source, inUseBy: users(id).length };
+    const { size } = await stat(join(dir, manifest.boot));
+    return { id, name, version, createdAt, source, sizeBytes: size, inUseBy: users(id).length };
   };
   const require = async (ref: string): Promise<Artifact<KernelManifest>> => {
     const found = await store.find(ref);
@@ -69,7 +70,7 @@ export function createKernelService(parts: KernelServiceParts): KernelService {
       if (!found) throw notFound('kernel', id);
       return toKernel(parts, found);
     },
-    list: async () => (await store.list()).map(view),
+    list: async () => Promise.all((await store.list()).map(view)),
     show: async (ref) => view(await require(ref)),
     view: async (id) => view(await require(id)),
     async delete(ref) {
