@@ -1,6 +1,6 @@
 // The supervisor for tests: the built one when it is newer than its sources, else one compiled into a temporary directory.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -16,6 +16,7 @@ export function findShim(): { readonly nativeDir: string } | { readonly reason: 
   const compiler = ['/usr/bin/musl-gcc', '/usr/bin/gcc'].find((path) => existsSync(path));
   if (compiler === undefined) return { reason: 'no C compiler and no dist/native/shim' };
   const nativeDir = mkdtempSync(join(tmpdir(), 'banger-shim-'));
+  process.once('exit', () => rmSync(nativeDir, { recursive: true, force: true }));
   const files = sources.filter((path) => path.endsWith('.c'));
   execFileSync(compiler, ['-std=c11', '-static', '-O1', '-Wall', '-Wextra', '-Werror', '-o', join(nativeDir, 'shim'), ...files]);
   return { nativeDir };
