@@ -3,11 +3,12 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { afterAll } from 'vitest';
 
 const root = join(import.meta.dirname, '..', '..');
 const sourceDir = join(root, 'native', 'shim');
 
-/** Directory that holds `shim`, as `HostInfo.nativeDir`; a text is the reason why there is none. */
+/** Called while a test file is collected. Directory that holds `shim`, as `HostInfo.nativeDir`; a text is the reason why there is none. */
 export function findShim(): { readonly nativeDir: string } | { readonly reason: string } {
   const built = join(root, 'dist', 'native');
   const sources = readdirSync(sourceDir).filter((name) => /\.[ch]$/.test(name)).map((name) => join(sourceDir, name));
@@ -16,7 +17,7 @@ export function findShim(): { readonly nativeDir: string } | { readonly reason: 
   const compiler = ['/usr/bin/musl-gcc', '/usr/bin/gcc'].find((path) => existsSync(path));
   if (compiler === undefined) return { reason: 'no C compiler and no dist/native/shim' };
   const nativeDir = mkdtempSync(join(tmpdir(), 'banger-shim-'));
-  process.once('exit', () => rmSync(nativeDir, { recursive: true, force: true }));
+  afterAll(() => rmSync(nativeDir, { recursive: true, force: true }));
   const files = sources.filter((path) => path.endsWith('.c'));
   execFileSync(compiler, ['-std=c11', '-static', '-O1', '-Wall', '-Wextra', '-Werror', '-o', join(nativeDir, 'shim'), ...files]);
   return { nativeDir };
