@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "config.h"
@@ -27,8 +29,18 @@ static int run_as_init(void) {
 }
 
 static int usage(void) {
-  fprintf(stderr, "usage: agent serve [--config FILE] [--fd N] | agent --version\n");
+  fprintf(stderr, "usage: agent serve [--config FILE] [--fd N | --listen PATH] | agent --version\n");
   return 2;
+}
+
+// For tests on the host: one connection after another, like a port whose other end comes and goes.
+static int listen_at(const char *path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || strlen(path) >= sizeof address.sun_path) return -1;
+  strcpy(address.sun_path, path);
+  if (bind(fd, (struct sockaddr *)&address, sizeof address) < 0 || listen(fd, 8) < 0) return -1;
+  return fd;
 }
 
 static int run_as_service(int argc, char **argv) {
@@ -40,6 +52,8 @@ static int run_as_service(int argc, char **argv) {
       path = argv[i + 1];
     else if (strcmp(argv[i], "--fd") == 0)
       options.fd = atoi(argv[i + 1]);
+    else if (strcmp(argv[i], "--listen") == 0 && (options.fd = listen_at(argv[i + 1])) >= 0)
+      continue;
     else
       return usage();
   }

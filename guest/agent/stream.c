@@ -143,14 +143,21 @@ void stream_signal(const struct stream *s, int number) {
 
 void stream_hangup(struct stream *s) {
   if (s->kind == STREAM_EXEC && s->pid > 0 && s->kill_at == 0) {
+    if (s->tty) stream_signal(s, SIGHUP);
     signal_group(s, s->pid, SIGHUP);
     // A stopped process would not see it.
     signal_group(s, s->pid, SIGCONT);
     s->kill_at = now_ms() + HANGUP_GRACE_MS;
   }
   s->in_length = 0;
+  s->in_done = true;
+  if (!s->tty) close_fd(&s->in_fd);
+}
+
+void stream_detach(struct stream *s) {
+  s->attached = false;
+  stream_hangup(s);
   close_fd(&s->in_fd);
-  // Closing the terminal tells its foreground job as well.
   close_fd(&s->out[0].fd);
   close_fd(&s->out[1].fd);
 }

@@ -59,6 +59,8 @@ void stream_flush(struct stream *s);
 void stream_end_input(struct stream *s);
 bool stream_wants_write(const struct stream *s);
 void stream_signal(const struct stream *s, int number);
-// The host is gone or gave it up: HUP now, KILL when `kill_at` has come.
+// HUP now, KILL when `kill_at` has come; its output goes on until then.
 void stream_hangup(struct stream *s);
+// The host is gone or gave it up: hung up, and nobody listens. Closing a terminal tells its foreground job as well.
+void stream_detach(struct stream *s);
 #endif

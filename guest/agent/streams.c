@@ -115,8 +115,7 @@ static void abandon(struct server *server, struct stream *stream) {
     discard_stream(server, stream);
     return;
   }
-  stream->attached = false;
-  stream_hangup(stream);
+  stream_detach(stream);
 }
 
 static bool stream_frame(struct server *server, struct stream *stream, const struct frame *frame) {

@@ -1,8 +1,8 @@
 // The VM's own archive: `/banger/config` (read by guest/agent/config.c) and the files it names.
 import { badRequest } from '../../core/plugin-api.ts';
 import type { GuestNetwork, GuestPatch, Issue } from '../../core/plugin-api.ts';
-import { parentDirectories, writeCpio } from './cpio.ts';
-import type { CpioEntry } from './cpio.ts';
+import { writeCpio } from '../kernels/capability.ts';
+import type { CpioEntry } from '../kernels/capability.ts';
 
 /** Bytes of the session token. */
 export const tokenBytes = 16;
@@ -58,9 +58,7 @@ export function renderConfig(guest: GuestPatch, token: Uint8Array): string {
 
 /** The archive appended to the kernel's initrd; uncompressed, a few KB. */
 export function renderGuestArchive(guest: GuestPatch, token: Uint8Array): Buffer {
-  const files: CpioEntry[] = [
-    { path: 'banger/config', mode: 0o600, type: 'file', data: renderConfig(guest, token) },
-    ...guest.files.map((file, index): CpioEntry => ({ path: `banger/files/${index}`, mode: 0o600, type: 'file', data: file.content })),
-  ];
-  return writeCpio([...parentDirectories(files.map((file) => file.path)), ...files]);
+  const directories = ['banger', 'banger/files'].map((path): CpioEntry => ({ kind: 'directory', path, mode: 0o755 }));
+  const files = guest.files.map((file, index): CpioEntry => ({ kind: 'file', path: `banger/files/${index}`, mode: 0o600, content: file.content }));
+  return writeCpio([...directories, { kind: 'file', path: 'banger/config', mode: 0o600, content: renderConfig(guest, token) }, ...files]);
 }

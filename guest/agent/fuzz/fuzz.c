@@ -1,0 +1,195 @@
+// Feeds the session random and mutated input, in random pieces, with sanitizers watching. Nothing is started for it: the two
+// functions that would (exec_start, dial_start) are replaced here by pipes, so that streams live, move data and end.
+// usage: fuzz SECONDS [SEED]
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "../dial.h"
+#include "../exec.h"
+#include "../server.h"
+#include "../util.h"
+
+static uint64_t state;
+static unsigned long started;
+
+static uint32_t next_random(void) {
+  // xorshift64*: the same seed gives the same run.
+  state ^= state >> 12;
+  state ^= state << 25;
+  state ^= state >> 27;
+  return (uint32_t)((state * 2685821657736338717ULL) >> 32);
+}
+
+static uint32_t below(uint32_t limit) { return next_random() % limit; }
+
+// The linker puts this in place of `say`: remarks on broken protocols are no news here.
+__attribute__((format(printf, 1, 2))) void __wrap_say(const char *format, ...);
+void __wrap_say(const char *format, ...) { (void)format; }
+
+bool exec_start(struct stream *s, const struct exec_request *request, const struct config *config, const char **error) {
+  int in[2], out[2];
+  (void)config;
+  *error = "refused by chance";
+  errno = ENOENT;
+  if (request->arg_count == 3 || below(8) == 0 || pipe(in) < 0) return false;
+  if (pipe(out) < 0) abort();
+  set_nonblocking(in[1]);
+  set_nonblocking(out[0]);
+  // Half of them have a reader; the others learn that theirs is gone.
+  close(in[0]);
+  if (write(out[1], "output", 6) != 6) abort();
+  close(out[1]);
+  // A number that no process has, so that signals go nowhere.
+  s->pid = 1 << 28;
+  s->tty = request->tty;
+  s->in_fd = in[1];
+  s->out[0].fd = out[0];
+  s->out[1].end_due = true;
+  s->exited = below(2) == 0;
+  started++;
+  return true;
+}
+
+bool dial_start(struct stream *s, const struct dial_request *request) {
+  int ends[2];
+  errno = ECONNREFUSED;
+  if (request->port % 3 == 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) < 0) return false;
+  s->out[1].end_due = true;
+  s->in_fd = ends[0];
+  s->connecting = true;
+  if (write(ends[1], "hello", 5) != 5) abort();
+  close(ends[1]);
+  started++;
+  return true;
+}
+
+void dial_continue(struct stream *s) {
+  s->connecting = false;
+  s->out[0].fd = dup(s->in_fd);
+  s->opened = true;
+}
+
+static const uint8_t token[TOKEN_SIZE] = {1, 2, 1, 2, 1, 2, 3, 1, 2, 1, 2, 1, 2, 1, 2, 9};
+
+static size_t put_hello(uint8_t *out) {
+  memcpy(out, token, TOKEN_SIZE);
+  for (size_t i = 0; i < NONCE_SIZE; i++) out[TOKEN_SIZE + i] = (uint8_t)next_random();
+  return TOKEN_SIZE + NONCE_SIZE;
+}
+
+static size_t put_request(uint8_t *payload, size_t size) {
+  static const uint16_t tags[] = {TAG_ARG, TAG_ARG, TAG_ENV, TAG_CWD, TAG_USER, TAG_TTY, TAG_STDIN, TAG_HOST, TAG_PORT, 99};
+  static const char *const words[] = {"", "a", "A=b", "=", "root", "/tmp", "\x50\0\x18\0xterm", "\1", "127.0.0.1", "\x07\0"};
+  size_t length = 0;
+  for (uint32_t i = 0, n = below(6); i < n; i++) {
+    uint32_t word = below(COUNT_OF(words));
+    size_t word_length = word == 6 ? 9 : word == 9 ? 2 : strlen(words[word]);
+    tlv_put(payload, size, &length, tags[below(COUNT_OF(tags))], words[word], word_length);
+  }
+  return length;
+}
+
+static size_t put_frame(uint8_t *out) {
+  static const uint8_t types[] = {FRAME_EXEC, FRAME_DIAL, FRAME_DATA, FRAME_DATA, FRAME_EOF, FRAME_WINDOW, FRAME_RESIZE,
+      FRAME_SIGNAL, FRAME_HANGUP, FRAME_CLOSE, FRAME_PING, FRAME_SHUTDOWN, FRAME_EXIT, 77};
+  struct frame frame = {.type = types[below(COUNT_OF(types))], .flags = (uint8_t)(below(20) == 0), .stream = below(12)};
+  uint8_t *payload = out + FRAME_HEADER;
+  if (frame.type == FRAME_EXEC || frame.type == FRAME_DIAL) {
+    frame.length = (uint32_t)put_request(payload, 1024);
+  } else if (frame.type == FRAME_DATA) {
+    frame.length = below(10) == 0 ? below(20000) : below(40);
+    memset(payload, 'd', frame.length);
+  } else if (frame.type == FRAME_WINDOW || frame.type == FRAME_SIGNAL || frame.type == FRAME_RESIZE) {
+    frame.length = 4;
+    put_u32(payload, below(16) == 0 ? next_random() : below(100));
+  }
+  frame_header(out, &frame);
+  return FRAME_HEADER + frame.length;
+}
+
+static size_t make_input(uint8_t *out) {
+  size_t length = below(4) ? put_hello(out) : 0;
+  for (uint32_t i = 0, n = below(12); i < n; i++) length += put_frame(out + length);
+  // Most rounds leave it whole, so that the depths are reached.
+  if (below(3) == 0)
+    for (uint32_t i = 0, n = 1 + below(8); i < n && length > 0; i++) out[below((uint32_t)length)] = (uint8_t)next_random();
+  if (below(20) == 0)
+    for (size_t i = 0; i < 200; i++) out[length++] = (uint8_t)next_random();
+  return length;
+}
+
+// Processes end, and clocks run out, at any time.
+static void pass_time(struct server *server) {
+  for (size_t i = 0; i < MAX_STREAMS; i++) {
+    struct stream *s = server->streams[i];
+    if (!s || s->kind != STREAM_EXEC || below(4)) continue;
+    s->exited = true;
+    s->status = below(2) ? 0x2a00 : 9;
+    s->drain_until = below(2) ? 0 : now_ms() + 1;
+    if (s->kill_at > 0) s->kill_at = 1;
+  }
+}
+
+static void serve_streams(struct server *server) {
+  struct pollfd fds[MAX_STREAMS * POLLS_PER_STREAM];
+  struct poll_owner owners[MAX_STREAMS * POLLS_PER_STREAM];
+  size_t count = streams_poll(server, fds, owners);
+  if (poll(fds, count, 0) > 0) streams_ready(server, fds, owners, count);
+  if (below(4) == 0) pass_time(server);
+  streams_settle(server);
+  size_t length;
+  session_output(&server->session, &length);
+  if (length > SESSION_OUT) abort();
+  if (below(2)) session_taken(&server->session, below((uint32_t)length + 1));
+}
+
+static void feed(struct server *server, const uint8_t *data, size_t length) {
+  while (length > 0) {
+    size_t n = 1 + below(length < 2048 ? (uint32_t)length : 2048);
+    if (session_room(&server->session) < SESSION_RESERVE) {
+      size_t waiting;
+      session_output(&server->session, &waiting);
+      session_taken(&server->session, waiting);
+    }
+    // A buffer of exactly this size, so that reading past its end is seen.
+    uint8_t *piece = malloc(n);
+    memcpy(piece, data, n);
+    session_input(&server->session, piece, n);
+    free(piece);
+    data += n;
+    length -= n;
+    serve_streams(server);
+  }
+}
+
+int main(int argc, char **argv) {
+  static struct server server;
+  static uint8_t input[1 << 20];
+  struct config config = {0};
+  int64_t end = now_ms() + (argc > 1 ? atoi(argv[1]) : 3) * 1000;
+  uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)now_ms();
+  state = seed * 2 + 1;
+  signal(SIGPIPE, SIG_IGN);
+  memcpy(config.token, token, TOKEN_SIZE);
+  server_init(&server, &config, false);
+  unsigned long rounds = 0;
+  for (; now_ms() < end; rounds++) {
+    feed(&server, input, make_input(input));
+    server.shutdown = SHUTDOWN_NONE;
+    if (below(50) == 0) {
+      streams_detach(&server);
+      session_drop(&server.session);
+    }
+  }
+  streams_detach(&server);
+  for (size_t i = 0; i < MAX_STREAMS; i++)
+    if (server.streams[i]) stream_free(server.streams[i]);
+  printf("%lu rounds, %lu streams, seed %llu\n", rounds, started, (unsigned long long)seed);
+  return 0;
+}

@@ -1,0 +1,118 @@
+// The `GuestAgent` capability: one link per running VM.
+import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { notRunning, operationFailed } from '../../core/plugin-api.ts';
+import type { AgentInfo, GuestAgent, HostInfo, Logger, Vm, VmmDriver, Vms } from '../../core/plugin-api.ts';
+import { openDial, openExec, requestShutdown } from './exec-stream.ts';
+import { tokenBytes } from './guest-config.ts';
+import { openLink } from './link.ts';
+import type { Link } from './link.ts';
+import type { BootInfo } from './session.ts';
+
+/** Files in the VM's directory. */
+export const agentFiles = {
+  initrd: 'initrd.img',
+  /** Session token, raw bytes, 0600. */
+  token: 'agent-token',
+  /** Boot id of the guest as last seen, so that a reboot is counted once though the daemon restarts. */
+  bootId: 'agent-boot-id',
+} as const;
+
+export interface AgentDeps {
+  readonly vms: Vms;
+  readonly host: Pick<HostInfo, 'slowdown'>;
+  readonly log: Logger;
+  driver(vm: Vm): VmmDriver | undefined;
+}
+
+export interface AgentLinks extends GuestAgent {
+  /** Opens the link (again) and waits for the agent. @throws timeout; cancelled; operation_failed for a guest whose boot had problems */
+  ready(vm: Vm, signal: AbortSignal): Promise<BootInfo>;
+  /** Opens the link and does not wait. `bootId`: as known from before. */
+  attach(vm: Vm, bootId: string): Promise<void>;
+  close(vmId: string): void;
+  closeAll(): void;
+}
+
+/** Waits are bounded by the caller's signal; this is for callers that set no limit of their own. */
+const defaultWaitMs = 30_000;
+const never = new AbortController().signal;
+
+export async function readToken(vm: Vm): Promise<Buffer> {
+  const token = await readFile(join(vm.dir, agentFiles.token));
+  if (token.length !== tokenBytes) throw operationFailed(`the agent token of ${vm.name} is damaged`, { hint: `banger vm restart ${vm.name}` });
+  return token;
+}
+
+export function createGuestAgent(deps: AgentDeps): AgentLinks {
+  const links = new Map<string, Link>();
+
+  const connect = (vm: Vm, signal: AbortSignal) => {
+    const driver = deps.driver(vm);
+    if (driver === undefined) throw notRunning(vm.name, `driver ${vm.spec.driver} is not active`);
+    return driver.connectAgent(vm, signal);
+  };
+  const rebooted = (vm: Vm, bootId: string): void => {
+    deps.vms.rebooted(vm.id);
+    void rememberBoot(vm, bootId, deps.log);
+  };
+  const close = (vmId: string): void => {
+    links.get(vmId)?.close();
+    links.delete(vmId);
+  };
+  const open = async (vm: Vm, bootId?: string): Promise<Link> => {
+    const token = await readToken(vm);
+    close(vm.id);
+    const link = openLink({ log: deps.log, connect: async (target, signal) => connect(target, signal), rebooted }, { vm, token, bootId });
+    links.set(vm.id, link);
+    return link;
+  };
+  const session = async (vm: Vm, signal: AbortSignal = never, timeoutMs = defaultWaitMs * deps.host.slowdown) => {
+    const link = links.get(vm.id);
+    if (link === undefined) throw notRunning(vm.name, 'there is no session with its guest agent');
+    return link.session({ signal, timeoutMs });
+  };
+
+  return {
+    async ready(vm, signal) {
+      const link = await open(vm);
+      // The step's own limit ends this wait, with its own words.
+      const { info } = await link.session({ signal, timeoutMs: 2 ** 31 - 1 });
+      await rememberBoot(vm, info.bootId, deps.log);
+      if (info.problems.length > 0) throw operationFailed(`the guest of ${vm.name} could not start properly: ${info.problems.join('; ')}`);
+      return info;
+    },
+    async attach(vm, bootId) {
+      const remembered = await readFile(join(vm.dir, agentFiles.bootId), 'utf8').catch(() => bootId);
+      await open(vm, remembered.trim());
+    },
+    close,
+    closeAll() {
+      for (const id of [...links.keys()]) close(id);
+    },
+    async info(vm, options = {}): Promise<AgentInfo> {
+      const { info } = await session(vm, options.signal, options.timeoutMs);
+      return { version: info.version, protocol: info.protocol, bootId: info.bootId, init: info.init };
+    },
+    async exec(vm, request, signal) {
+      const found = await session(vm, signal);
+      return openExec(found.session, request, { subject: vm.name, signal });
+    },
+    async dial(vm, target, signal) {
+      const found = await session(vm, signal);
+      return openDial(found.session, target, { subject: vm.name, signal });
+    },
+    async shutdown(vm, how, signal) {
+      const found = await session(vm, signal);
+      await requestShutdown(found.session, how, { subject: vm.name, signal });
+    },
+  };
+}
+
+async function rememberBoot(vm: Vm, bootId: string, log: Logger): Promise<void> {
+  try {
+    await writeFile(join(vm.dir, agentFiles.bootId), bootId, { mode: 0o600 });
+  } catch (error) {
+    log.warn({ vm: vm.name, err: error }, 'cannot remember the boot id of the guest');
+  }
+}

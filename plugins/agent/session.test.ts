@@ -1,0 +1,204 @@
+// The session against a hostile or confused other end: a scripted socket in place of the agent.
+import { randomBytes } from 'node:crypto';
+import { duplexPair } from 'node:stream';
+import type { Duplex } from 'node:stream';
+import { afterEach, describe, expect, it } from 'vitest';
+import type { BangerError } from '../../core/plugin-api.ts';
+import { AgentSession } from './session.ts';
+import type { BootInfo } from './session.ts';
+import { collect, quietLog, run, testToken, until } from './test-agent.ts';
+import { encodeFrame, encodeTlv, FrameParser, frameType, maxPayload, tag, TokenScanner, u32, windowBytes } from './wire.ts';
+import type { Frame } from './wire.ts';
+
+const zeros = Buffer.alloc(16);
+const sessions: AgentSession[] = [];
+afterEach(() => sessions.splice(0).forEach((session) => session.close()));
+
+interface Guest {
+  readonly session: AgentSession;
+  readonly infos: BootInfo[];
+  readonly losses: { readonly error: BangerError; readonly closed: boolean }[];
+  readonly pipe: Duplex;
+  /** Everything the host sent. */
+  received(): Buffer;
+  /** Waits for the host's nth hello and answers it. */
+  answer(hello?: number): Promise<void>;
+  hellos(): Buffer[];
+}
+
+function createGuest(helloRepeatMs = 60_000): Guest {
+  const [hostEnd, pipe] = duplexPair();
+  const infos: BootInfo[] = [];
+  const losses: { error: BangerError; closed: boolean }[] = [];
+  const parts: Buffer[] = [];
+  pipe.on('data', (chunk: Buffer) => parts.push(chunk));
+  pipe.on('error', () => {});
+  const session = new AgentSession(hostEnd, {
+    token: testToken, subject: 'devbox', log: quietLog, helloRepeatMs,
+    onInfo: (info) => { infos.push(info); }, onLost: (error, closed) => { losses.push({ error, closed }); },
+  });
+  sessions.push(session);
+  const hellos = (): Buffer[] => {
+    const all = Buffer.concat(parts);
+    return new TokenScanner(testToken).push(all).filter((end) => all.length >= end + 16).map((end) => all.subarray(end, end + 16));
+  };
+  return {
+    session, infos, losses, pipe, hellos, received: () => Buffer.concat(parts),
+    async answer(hello = 1) {
+      await until(() => hellos().length >= hello, `hello ${hello}`);
+      pipe.write(Buffer.concat([testToken, hellos()[hello - 1] ?? zeros]));
+    },
+  };
+}
+
+function info(changes: { readonly protocol?: number; readonly bootId?: string; readonly problems?: readonly string[] } = {}): Buffer {
+  const payload = encodeTlv([
+    [tag.version, '0.1.0'], [tag.protocol, u32(changes.protocol ?? 1)], [tag.bootId, changes.bootId ?? 'aaaa-bbbb'], [tag.init, 'agent'],
+    ...(changes.problems ?? []).map((problem) => [tag.problem, problem] as const),
+  ]);
+  return encodeFrame(frameType.info, 0, payload ?? zeros);
+}
+
+async function openGuest(): Promise<Guest> {
+  const guest = createGuest();
+  await guest.answer();
+  guest.pipe.write(info());
+  await until(() => guest.infos.length === 1, 'the introduction');
+  return guest;
+}
+
+describe('hello', () => {
+  it('discards everything before the answer with its own nonce, in any pieces', async () => {
+    const guest = createGuest();
+    await until(() => guest.hellos().length === 1, 'the hello');
+    const before = Buffer.concat([randomBytes(5000), testToken, randomBytes(16), encodeFrame(frameType.data, 1, randomBytes(100)), testToken.subarray(0, 9)]);
+    const stream = Buffer.concat([before, testToken, guest.hellos()[0] ?? zeros, info({ problems: ['bad\u001B[31m disk'] })]);
+    for (let at = 0; at < stream.length; at += 7) guest.pipe.write(stream.subarray(at, at + 7));
+    await until(() => guest.infos.length === 1, 'the introduction');
+    expect(guest.infos[0]).toEqual({ version: '0.1.0', protocol: 1, bootId: 'aaaa-bbbb', init: 'agent', problems: ['bad [31m disk'] });
+    expect(guest.losses).toEqual([]);
+  });
+
+  it('is repeated while nobody answers, each time with a fresh nonce', async () => {
+    const guest = createGuest(5);
+    await until(() => guest.hellos().length >= 3, 'three hellos');
+    expect(new Set(guest.hellos().map((nonce) => nonce.toString('hex'))).size).toBe(guest.hellos().length);
+  });
+
+  it('begins anew when an agent says that it starts, and streams are lost', async () => {
+    const guest = await openGuest();
+    const opening = run(guest.session, ['true']);
+    const refused = expect(opening).rejects.toMatchObject({ message: 'lost contact with guest agent of devbox' });
+    // In the middle of a frame.
+    guest.pipe.write(encodeFrame(frameType.data, 1, randomBytes(100)).subarray(0, 40));
+    guest.pipe.write(testToken.subarray(0, 3));
+    guest.pipe.write(Buffer.concat([testToken.subarray(3), zeros]));
+    await refused;
+    expect(guest.losses.map((loss) => loss.closed)).toEqual([false]);
+    await guest.answer(2);
+    guest.pipe.write(info({ bootId: 'cccc' }));
+    await until(() => guest.infos.length === 2, 'the second introduction');
+    expect(guest.session.info?.bootId).toBe('cccc');
+  });
+
+  it('refuses an agent of a newer protocol', async () => {
+    const guest = createGuest();
+    await guest.answer();
+    guest.pipe.write(info({ protocol: 2 }));
+    await until(() => guest.losses.length === 1, 'the end');
+    expect(guest.losses[0]).toMatchObject({ closed: true, error: { cause: { code: 'incompatible' } } });
+  });
+
+  it('loses its streams when the way is gone', async () => {
+    const guest = await openGuest();
+    const opening = run(guest.session, ['true']);
+    guest.pipe.write(encodeFrame(frameType.opened, 1, u32(7)));
+    const child = await opening;
+    const lost = expect(child.exit).rejects.toMatchObject({ code: 'operation_failed', message: 'lost contact with guest agent of devbox' });
+    guest.pipe.destroy();
+    await lost;
+    expect(child.stdout.destroyed).toBe(true);
+    expect(guest.losses.at(-1)?.closed).toBe(true);
+  });
+});
+
+describe('a hostile guest', () => {
+  const header = (length: number): Buffer => Buffer.concat([u32(length), Buffer.from([frameType.data, 0, 0, 0]), u32(1)]);
+  const faults: [string, () => Buffer][] = [
+    ['a frame over the limit', () => header(maxPayload + 1)],
+    ['a frame of 4 GiB', () => header(0xffff_ffff)],
+    ['a second introduction', () => info()],
+    ['a cut entry in an introduction', () => encodeFrame(frameType.info, 0, Buffer.from([1, 0, 255, 0, 1]))],
+    ['data for a channel that is not', () => encodeFrame(frameType.data, 1, Buffer.from('x'), 2)],
+    ['more data than the window', () => Buffer.concat(Array.from({ length: windowBytes / maxPayload + 1 }, () => encodeFrame(frameType.data, 1, Buffer.alloc(maxPayload))))],
+    ['data after the end', () => Buffer.concat([encodeFrame(frameType.eof, 1, Buffer.alloc(0)), encodeFrame(frameType.data, 1, Buffer.from('x'))])],
+    ['a grant beyond the window', () => encodeFrame(frameType.window, 1, u32(0xffff_ffff))],
+    ['an exit of the wrong size', () => encodeFrame(frameType.exit, 1, Buffer.alloc(7))],
+  ];
+  it.each(faults)('%s ends the session, and a new hello follows', async (_name, bytes) => {
+    const guest = await openGuest();
+    const opening = run(guest.session, ['true']);
+    guest.pipe.write(encodeFrame(frameType.opened, 1, u32(7)));
+    const child = await opening;
+    const lost = expect(child.exit).rejects.toMatchObject({ code: 'operation_failed' });
+    guest.pipe.write(bytes());
+    await lost;
+    await guest.answer(2);
+    guest.pipe.write(info());
+    await until(() => guest.infos.length === 2, 'the second introduction');
+    expect(guest.losses.map((loss) => loss.closed)).toEqual([false]);
+  });
+
+  it('is not believed before it introduced itself', async () => {
+    const guest = createGuest();
+    await guest.answer();
+    guest.pipe.write(encodeFrame(frameType.pong, 0, Buffer.alloc(0)));
+    await guest.answer(2);
+    guest.pipe.write(info());
+    await until(() => guest.infos.length === 1, 'the introduction');
+  });
+
+  it('may speak of streams and types nobody knows', async () => {
+    const guest = await openGuest();
+    guest.pipe.write(encodeFrame(frameType.data, 4711, randomBytes(1000)));
+    guest.pipe.write(encodeFrame(200, 1, randomBytes(1000)));
+    const opening = run(guest.session, ['true']);
+    guest.pipe.write(Buffer.concat([encodeFrame(frameType.opened, 1, u32(7)), encodeFrame(222, 1, zeros), encodeFrame(frameType.exit, 1, Buffer.concat([u32(0), u32(3)]))]));
+    expect((await collect(await opening)).exit).toEqual({ code: 3 });
+    expect(guest.losses).toEqual([]);
+  });
+
+  it('gets no memory for random bytes', async () => {
+    const guest = createGuest(5);
+    const before = process.memoryUsage().arrayBuffers;
+    for (let i = 0; i < 256; i += 1) {
+      if (!guest.pipe.write(randomBytes(256 * 1024))) await new Promise((resolve) => guest.pipe.once('drain', resolve));
+    }
+    globalThis.gc?.();
+    expect(guest.infos).toEqual([]);
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(64 * 1024 * 1024);
+  });
+});
+
+describe('parts', () => {
+  it('finds a token over any border', () => {
+    const text = Buffer.concat([randomBytes(40), testToken, testToken, randomBytes(3), testToken]);
+    for (let size = 1; size < text.length; size += 1) {
+      const scanner = new TokenScanner(testToken);
+      const found: number[] = [];
+      for (let at = 0; at < text.length; at += size) found.push(...scanner.push(text.subarray(at, at + size)).map((end) => end + at));
+      expect(found).toEqual([56, 72, 91]);
+    }
+  });
+
+  it('cuts frames the same in any pieces', () => {
+    const frames = [0, 1, 500, maxPayload].map((size, i) => ({ type: i + 1, flags: i, stream: i * 7, payload: randomBytes(size) }));
+    const bytes = Buffer.concat(frames.map((frame) => encodeFrame(frame.type, frame.stream, frame.payload, frame.flags)));
+    for (const size of [1, 11, 12, 13, 4096, bytes.length]) {
+      const parser = new FrameParser();
+      const seen: Frame[] = [];
+      for (let at = 0; at < bytes.length; at += size) parser.push(bytes.subarray(at, at + size), (frame) => seen.push({ ...frame, payload: Buffer.from(frame.payload) }) > 0);
+      expect(seen).toEqual(frames);
+    }
+  });
+});

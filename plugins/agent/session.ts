@@ -1,0 +1,246 @@
+// One byte stream to an agent. It knows no connections: a hello with a token and a nonce makes both ends forget what was
+// before, whoever restarted and in the middle of whatever frame (guest/README.md).
+import { randomBytes } from 'node:crypto';
+import type { Duplex } from 'node:stream';
+import { BangerError, incompatible, operationFailed } from '../../core/plugin-api.ts';
+import type { AgentInfo, Logger } from '../../core/plugin-api.ts';
+import { agentProtocol, decodeTlv, encodeFrame, FrameParser, frameType, ProtocolError, tag, TokenScanner } from './wire.ts';
+import type { Frame } from './wire.ts';
+
+/** One stream as its session sees it. */
+export interface SessionStream {
+  /** false: the stream is over and its number may be forgotten. @throws ProtocolError */
+  onFrame(frame: Frame): boolean;
+  /** The session is lost. */
+  onLost(error: BangerError): void;
+}
+
+export interface BootInfo extends AgentInfo {
+  /** What went wrong in stage 1, a sentence each. */
+  readonly problems: readonly string[];
+}
+
+export interface SessionOptions {
+  readonly token: Buffer;
+  /** VM name, for messages. */
+  readonly subject: string;
+  readonly log: Logger;
+  /** An agent is there; again whenever it or the guest restarted. */
+  readonly onInfo: (info: BootInfo) => void;
+  /** Contact is lost: for good when `closed`, else a new hello is under way. */
+  readonly onLost: (error: BangerError, closed: boolean) => void;
+  /** Hello again when unanswered: it may have been sent into a machine that was just reset. @default 5000 */
+  readonly helloRepeatMs?: number;
+}
+
+const nonceBytes = 16;
+const maxDoublings = 8;
+const backoffMs = { first: 100, last: 5000, calmAfter: 30_000 };
+/** More unsent output than streams can have under way: the other end is not reading. */
+const maxUnsent = 64 * 1024 * 1024;
+
+function parseInfo(payload: Buffer): BootInfo {
+  const entries = decodeTlv(payload);
+  const text = (wanted: number): string | undefined => entries.find((entry) => entry.tag === wanted)?.value.toString('utf8').slice(0, 256);
+  const protocol = entries.find((entry) => entry.tag === tag.protocol)?.value;
+  const bootId = text(tag.bootId);
+  if (protocol?.length !== 4 || bootId === undefined || !/^[0-9a-f-]{0,36}$/.test(bootId)) throw new ProtocolError('The agent said nothing usable about itself');
+  const problems = entries.filter((entry) => entry.tag === tag.problem).map((entry) => printable(entry.value.toString('utf8').slice(0, 256)));
+  return { version: printable(text(tag.version) ?? ''), protocol: protocol.readUInt32LE(0), bootId, init: text(tag.init) === 'image' ? 'image' : 'agent', problems };
+}
+
+/** Text of the guest as it may be shown: no control characters. */
+export function printable(text: string): string {
+  return text.replaceAll(/\p{Cc}/gu, ' ');
+}
+
+type State = 'hello' | 'nonce' | 'open' | 'closed';
+
+export class AgentSession {
+  readonly #duplex: Duplex;
+  readonly #options: SessionOptions;
+  readonly #parser = new FrameParser();
+  readonly #scanner: TokenScanner;
+  readonly #streams = new Map<number, SessionStream>();
+  #state: State = 'hello';
+  #nonce: Buffer = Buffer.alloc(nonceBytes);
+  #answer: Buffer = Buffer.alloc(0);
+  #timer: NodeJS.Timeout | undefined;
+  #info: BootInfo | undefined;
+  #nextStream = 1;
+  #faults = 0;
+  #openedAt = 0;
+
+  constructor(duplex: Duplex, options: SessionOptions) {
+    this.#duplex = duplex;
+    this.#options = options;
+    this.#scanner = new TokenScanner(options.token);
+    duplex.on('data', (chunk: Buffer) => this.#onData(chunk));
+    duplex.on('error', (error) => this.close(error));
+    duplex.on('end', () => this.close());
+    duplex.on('close', () => this.close());
+    this.#hello();
+  }
+
+  /** Set while the agent is there. */
+  get info(): BootInfo | undefined {
+    return this.#state === 'open' ? this.#info : undefined;
+  }
+
+  /** Registers a stream and sends the frame that opens it. @returns its number */
+  open(stream: SessionStream, type: number, payload: Uint8Array): number {
+    if (this.info === undefined) throw this.lostError();
+    const id = this.#takeId();
+    this.#streams.set(id, stream);
+    this.send(type, id, payload);
+    return id;
+  }
+
+  /** Sends a frame; nothing when there is no session. */
+  send(type: number, stream: number, payload: Uint8Array, flags = 0): void {
+    if (this.#state !== 'open') return;
+    this.#duplex.write(encodeFrame(type, stream, payload, flags));
+    if (this.#duplex.writableLength > maxUnsent) this.close(new Error('the guest takes no input'));
+  }
+
+  forget(stream: number): void {
+    this.#streams.delete(stream);
+  }
+
+  lostError(cause?: unknown): BangerError {
+    return operationFailed(`lost contact with guest agent of ${this.#options.subject}`, { cause });
+  }
+
+  /** Ends the session and its byte stream; every stream on it is lost. */
+  close(cause?: unknown): void {
+    if (this.#state === 'closed') return;
+    this.#state = 'closed';
+    clearTimeout(this.#timer);
+    this.#duplex.destroy();
+    this.#lose(cause, true);
+  }
+
+  #takeId(): number {
+    while (this.#streams.has(this.#nextStream)) this.#nextStream = this.#nextStream >= 0x7fff_ffff ? 1 : this.#nextStream + 1;
+    const id = this.#nextStream;
+    this.#nextStream = id >= 0x7fff_ffff ? 1 : id + 1;
+    return id;
+  }
+
+  #lose(cause: unknown, closed: boolean): void {
+    const error = this.lostError(cause);
+    const streams = [...this.#streams.values()];
+    this.#streams.clear();
+    this.#info = undefined;
+    for (const stream of streams) stream.onLost(error);
+    this.#options.onLost(error, closed);
+  }
+
+  #hello(): void {
+    if (this.#state === 'closed') return;
+    clearTimeout(this.#timer);
+    this.#state = 'hello';
+    this.#nonce = randomBytes(nonceBytes);
+    // An end that reads nothing (a frozen VM) must not gather greetings.
+    if (this.#duplex.writableLength < 4096) this.#duplex.write(Buffer.concat([this.#options.token, this.#nonce]));
+    this.#after(this.#options.helloRepeatMs ?? 5000);
+  }
+
+  #after(delayMs: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#hello(), delayMs);
+    this.#timer.unref();
+  }
+
+  /** Gives the session up and begins anew, later each time while faults follow each other. */
+  #fault(error: unknown): void {
+    if (Date.now() - this.#openedAt > backoffMs.calmAfter) this.#faults = 0;
+    const delay = Math.min(backoffMs.last, backoffMs.first * 2 ** Math.min(this.#faults, maxDoublings));
+    this.#faults += 1;
+    this.#options.log.warn({ vm: this.#options.subject, err: error, delay }, 'guest agent broke the protocol');
+    this.#state = 'hello';
+    this.#nonce = randomBytes(nonceBytes);
+    this.#after(delay);
+    this.#lose(error, false);
+  }
+
+  #onData(chunk: Buffer): void {
+    let from = 0;
+    for (const end of this.#scanner.push(chunk)) {
+      this.#take(chunk.subarray(from, Math.max(from, end - this.#options.token.length)));
+      this.#answer = Buffer.alloc(0);
+      this.#onToken();
+      from = end;
+    }
+    this.#take(chunk.subarray(from));
+  }
+
+  #awaitingNonce = false;
+
+  #onToken(): void {
+    this.#awaitingNonce = true;
+    this.#parser.reset();
+  }
+
+  #take(bytes: Buffer): void {
+    let rest = bytes;
+    if (this.#awaitingNonce) {
+      const part = rest.subarray(0, nonceBytes - this.#answer.length);
+      this.#answer = Buffer.concat([this.#answer, part]);
+      rest = rest.subarray(part.length);
+      if (this.#answer.length < nonceBytes) return;
+      this.#awaitingNonce = false;
+      this.#onAnswer(this.#answer);
+    }
+    if (this.#state === 'open' && rest.length > 0) this.#takeFrames(rest);
+  }
+
+  #onAnswer(answer: Buffer): void {
+    if (this.#state === 'closed') return;
+    if (this.#state === 'hello' && answer.equals(this.#nonce)) {
+      clearTimeout(this.#timer);
+      this.#state = 'open';
+      this.#openedAt = Date.now();
+      this.#parser.reset();
+      return;
+    }
+    const starts = answer.every((byte) => byte === 0);
+    // An answer to an earlier hello of ours: the one to the last is on its way.
+    if (!starts && this.#state === 'hello') return;
+    const wasOpen = this.#state === 'open';
+    this.#hello();
+    if (wasOpen) this.#lose(new Error(starts ? 'the agent started anew' : 'the agent answered somebody else'), false);
+  }
+
+  #takeFrames(bytes: Buffer): void {
+    try {
+      this.#parser.push(bytes, (frame) => {
+        this.#onFrame(frame);
+        return this.#state === 'open';
+      });
+    } catch (error) {
+      this.#fault(error);
+    }
+  }
+
+  #onFrame(frame: Frame): void {
+    if (frame.type === frameType.info) {
+      this.#onInfo(parseInfo(frame.payload));
+      return;
+    }
+    if (this.#info === undefined) throw new ProtocolError('The agent spoke before it said what it is');
+    // Frames for a stream that was given up meanwhile crossed that on the way.
+    const stream = this.#streams.get(frame.stream);
+    if (stream !== undefined && !stream.onFrame(frame)) this.#streams.delete(frame.stream);
+  }
+
+  #onInfo(info: BootInfo): void {
+    if (this.#info !== undefined) throw new ProtocolError('The agent introduced itself twice');
+    if (info.protocol > agentProtocol) {
+      this.close(incompatible(`guest agent of ${this.#options.subject} speaks protocol ${info.protocol}`, 'restart the VM with this version of banger'));
+      return;
+    }
+    this.#info = info;
+    this.#options.onInfo(info);
+  }
+}
