@@ -66,7 +66,8 @@ export function withPluginFlags(command: CommandDef, spec: CliSpec): CommandDef 
   if (verb === undefined) return command;
   const added = spec.flags.filter((flag) => flag.verbs.includes(verb)).map((flag): FlagDef => ({
     name: flag.name, type: flag.type, summary: flag.summary, section: { plugin: flag.section, key: flag.key },
-    ...(flag.placeholder === undefined ? {} : { placeholder: flag.placeholder }),
+    // Authors write it with or without the brackets that help puts around it.
+    ...(flag.placeholder === undefined ? {} : { placeholder: flag.placeholder.replace(/^<(.*)>$/, '$1') }),
   }));
   return { ...command, flags: [...command.flags ?? [], ...added] };
 }

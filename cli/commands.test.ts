@@ -24,7 +24,7 @@ describe('help and bad usage', () => {
     expect(out).toMatchSnapshot();
   });
   test('help of a command has the flags of plugins', async () => {
-    daemon.options = { methods: { 'plugin.cli': () => ({ commands: [], flags: [{ section: 'usernet', name: 'publish', key: 'publish', type: 'list', summary: 'Publish a port', placeholder: 'host:guest', verbs: ['run'] }] }) } };
+    daemon.options = { methods: { 'plugin.cli': () => ({ commands: [], flags: [{ section: 'usernet', name: 'publish', key: 'publish', type: 'list', summary: 'Publish a port', placeholder: 'host:guest', verbs: ['run'] }, { section: 'disks', name: 'disk-size', key: 'size', type: 'string', summary: 'Size', placeholder: '<size>', verbs: ['run'] }] }) } };
     const { code, out } = await banger('vm', 'run', '--help');
     expect(code).toBe(0);
     expect(out).toMatchSnapshot();
