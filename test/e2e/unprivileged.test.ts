@@ -42,7 +42,7 @@ test('a whole vm run --rm as an ordinary user with a home of its own', async (ct
     cpSync(join(repoRoot, 'node_modules'), join(home, 'banger', 'node_modules'), { recursive: true, verbatimSymlinks: true });
     const state = join(home, '.local', 'state', 'banger');
     mkdirSync(state, { recursive: true });
-    for (const store of ['images', 'kernels']) cpSync(join(assetsDir(), store), join(state, 'plugins', store), { recursive: true });
+    for (const store of ['images', 'kernels']) cpSync(join(assetsDir(), store), join(state, store), { recursive: true });
     spawnSync('chown', ['-R', `${uid}:${uid}`, home]);
     spawnSync('mknod', [tun, 'c', '10', '200']);
     chmodSync(tun, 0o666);

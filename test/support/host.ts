@@ -74,11 +74,11 @@ export async function makeHost(options: HostOptions = {}): Promise<Host> {
   chmodSync(dir, 0o711);
   const stateHome = join(options.stateParent ?? dir, 'state');
   const stateDir = join(stateHome, 'banger');
-  mkdirSync(join(stateDir, 'plugins'), { recursive: true, mode: 0o711 });
+  mkdirSync(stateDir, { recursive: true, mode: 0o711 });
   mkdirSync(join(dir, 'config', 'banger'), { recursive: true });
   writeFileSync(join(dir, 'config', 'banger', 'config.toml'), options.config ?? defaultConfig);
   if (options.bare !== true) {
-    for (const store of ['images', 'kernels']) symlinkSync(join(assetsDir(), store), join(stateDir, 'plugins', store));
+    for (const store of ['images', 'kernels']) symlinkSync(join(assetsDir(), store), join(stateDir, store));
   }
   const env: NodeJS.ProcessEnv = {
     PATH: process.env['PATH'], HOME: dir, LANG: 'C.UTF-8', NO_COLOR: '1',
