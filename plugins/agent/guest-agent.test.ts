@@ -1,0 +1,92 @@
+// The capability over the real agent: links that come back, readiness, reboots counted once.
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import type { Socket } from 'node:net';
+import { notRunning } from '../../core/plugin-api.ts';
+import type { Vm, VmmDriver, Vms } from '../../core/plugin-api.ts';
+import { createGuestAgent } from './guest-agent.ts';
+import type { AgentLinks } from './guest-agent.ts';
+import { buildTestAgent, collect, idle, openSocket, quietLog, startTestAgent, testToken, until } from './test-agent.ts';
+import type { TestAgent } from './test-agent.ts';
+
+let program: string;
+let agent: TestAgent;
+let links: AgentLinks;
+let vm: Vm;
+let sockets: Socket[];
+let reboots: number;
+
+beforeAll(async () => {
+  program = (await buildTestAgent()).path;
+  agent = await startTestAgent(program);
+});
+afterAll(() => agent.stop());
+beforeEach(async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'banger-link-'));
+  await writeFile(join(dir, 'agent-token'), testToken);
+  vm = { id: 'a'.repeat(12), name: 'devbox', slot: 1, mark: 'x/y', dir, createdAt: '', spec: { image: 'i', imageName: 'i', kernel: 'k', driver: 'fake', vcpu: 1, memoryMiB: 512, init: 'auto', env: {}, sections: {} } };
+  sockets = [];
+  reboots = 0;
+  let refusals = 2;
+  const driver: VmmDriver = {
+    driveFormats: ['raw'], consoleLogs: () => [], available: () => Promise.resolve({ ok: true, preference: 1 }),
+    // Not there at first, as when the VMM has yet to listen.
+    async connectAgent() {
+      if (refusals-- > 0) throw notRunning('devbox', 'its VMM does not listen');
+      const socket = await openSocket(agent.socketPath);
+      sockets.push(socket);
+      return socket;
+    },
+  };
+  const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, ended() {}, note() {}, rebooted: () => { reboots += 1; }, onChange: () => () => {} };
+  links = createGuestAgent({ vms, host: { slowdown: 1 }, log: quietLog, driver: (of) => (of.spec.driver === 'fake' ? driver : undefined) });
+});
+afterEach(async () => {
+  links.closeAll();
+  await rm(vm.dir, { recursive: true, force: true });
+});
+
+it('waits until the agent is there, and says what it is', async () => {
+  const info = await links.ready(vm, idle);
+  expect(info).toMatchObject({ version: '0.1.0', protocol: 1, problems: [] });
+  expect(await links.info(vm)).toEqual({ version: '0.1.0', protocol: 1, bootId: info.bootId, init: 'image' });
+  expect(await readFile(join(vm.dir, 'agent-boot-id'), 'utf8')).toBe(info.bootId);
+  const process = await links.exec(vm, { command: ['echo', 'hi'], env: {}, stdin: false }, idle);
+  expect((await collect(process)).stdout).toBe('hi\n');
+});
+
+it('comes back by itself when the way is lost, and the lost exec says so', async () => {
+  await links.ready(vm, idle);
+  const process = await links.exec(vm, { command: ['sleep', '1000'], env: {}, stdin: false }, idle);
+  const lost = expect(process.exit).rejects.toMatchObject({ code: 'operation_failed', message: 'lost contact with guest agent of devbox' });
+  sockets.at(-1)?.destroy();
+  await lost;
+  const again = await links.exec(vm, { command: ['echo', 'back'], env: {}, stdin: false }, idle);
+  expect((await collect(again)).stdout).toBe('back\n');
+  expect(reboots).toBe(0);
+});
+
+it('counts a reboot once, also one that happened while no daemon ran', async () => {
+  await links.attach(vm, 'another-boot');
+  await until(() => reboots === 1, 'the reboot');
+  const { bootId } = await links.info(vm);
+  await until(async () => (await readFile(join(vm.dir, 'agent-boot-id'), 'utf8').catch(() => '')) === bootId, 'the boot id');
+  // The handle still bears the first boot; the file knows better.
+  await links.attach(vm, 'another-boot');
+  await links.info(vm);
+  expect(reboots).toBe(1);
+});
+
+it('gives up when told to, names what it waited for, and knows no VM without a link', async () => {
+  await expect(links.info(vm)).rejects.toMatchObject({ code: 'not_running' });
+  const stranger = { ...vm, spec: { ...vm.spec, driver: 'gone' } };
+  const cancel = new AbortController();
+  const waiting = expect(links.ready(stranger, cancel.signal)).rejects.toMatchObject({ code: 'cancelled', message: 'waiting for guest agent of devbox was cancelled' });
+  await expect(until(async () => (await links.info(stranger, { timeoutMs: 20 })).version !== '', 'nothing')).rejects.toMatchObject({ code: expect.stringMatching(/timeout|not_running/) as string });
+  cancel.abort();
+  await waiting;
+  links.close(vm.id);
+  await expect(links.exec(vm, { command: ['true'], env: {}, stdin: false }, idle)).rejects.toMatchObject({ code: 'not_running' });
+});
