@@ -89,7 +89,7 @@ export function createGuestAgent(deps: AgentDeps): AgentLinks {
     },
     close,
     closeAll() {
-      for (const id of [...links.keys()]) close(id);
+      for (const id of links.keys()) close(id);
     },
     async info(vm, options = {}): Promise<AgentInfo> {
       const { info } = await session(vm, options.signal, options.timeoutMs);

@@ -73,7 +73,7 @@ class AgentLink implements Link {
     this.#closing.abort();
     clearTimeout(this.#timer);
     this.#session?.close();
-    for (const waiter of [...this.#waiters]) waiter.reject(cancelled(`waiting for guest agent of ${this.#vm.name}`));
+    for (const waiter of this.#waiters) waiter.reject(cancelled(`waiting for guest agent of ${this.#vm.name}`));
   }
 
   async #connect(): Promise<void> {
@@ -113,7 +113,7 @@ class AgentLink implements Link {
     const before = this.#bootId;
     this.#bootId = info.bootId;
     if (before !== undefined && before !== info.bootId) this.#deps.rebooted(this.#vm, info.bootId);
-    for (const waiter of [...this.#waiters]) waiter.resolve({ session, info });
+    for (const waiter of this.#waiters) waiter.resolve({ session, info });
   }
 }
 

@@ -98,6 +98,11 @@ export function run(session: AgentSession, command: readonly string[], more: Par
   return openExec(session, { command, env: {}, stdin: false, ...more }, { subject: 'devbox', signal: idle });
 }
 
+/** The error a promise fails with, taken hold of at once so that it is never unhandled. */
+export function failureOf(promise: Promise<unknown>): Promise<unknown> {
+  return promise.then(() => new Error('it did not fail'), (error: unknown) => error);
+}
+
 export async function collect(process: GuestProcess): Promise<{ readonly stdout: string; readonly stderr: string; readonly exit: GuestExit }> {
   const parts: [Buffer[], Buffer[]] = [[], []];
   const read = async (index: 0 | 1): Promise<void> => {
