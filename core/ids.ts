@@ -1,10 +1,24 @@
 // Random identifiers. All are safe as file names, host object names and command line words.
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomFillSync } from 'node:crypto';
+
+const base32 = 'abcdefghijklmnopqrstuvwxyz234567';
+const opIdLength = 8;
+const pool = Buffer.alloc(opIdLength * 512);
+let used = pool.length;
+
+/** `op-` and 8 characters of base32: 40 random bits, easy to read aloud, and cheap enough for every ping. */
+export function createOpId(): string {
+  if (used === pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  let id = 'op-';
+  for (const end = used + opIdLength; used < end; used += 1) id += base32[(pool[used] as number) & 31];
+  return id;
+}
 
 /** 12 lower-case hex digits. */
 export const createVmId = (): string => randomBytes(6).toString('hex');
-/** `op-` and 6 hex digits; short enough to read aloud, unique enough within one daemon's log. */
-export const createOpId = (): string => `op-${randomBytes(3).toString('hex')}`;
 /** 8 hex digits, one per state directory. */
 export const createInstallId = (): string => randomBytes(4).toString('hex');
 

@@ -35,6 +35,6 @@ test('adds a number when the words run out', () => {
 test('makes ids of the promised shape', () => {
   expect(isVmId(createVmId())).toBe(true);
   expect(isInstallId(createInstallId())).toBe(true);
-  expect(createOpId()).toMatch(/^op-[0-9a-f]{6}$/);
+  expect(createOpId()).toMatch(/^op-[a-z2-7]{8}$/);
   expect(new Set(Array.from({ length: 1000 }, createVmId)).size).toBe(1000);
 });

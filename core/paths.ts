@@ -19,8 +19,6 @@ export interface Paths {
   readonly database: string;
   readonly daemonLog: string;
   readonly vmsDir: string;
-  readonly imagesDir: string;
-  readonly kernelsDir: string;
   /** Set only when sockets below the state directory could exceed 107 bytes: then all sockets live below this one. */
   readonly shortSocketDir?: string;
   vmDir(id: string): string;
@@ -49,8 +47,6 @@ export function resolvePaths(env: Env = process.env, uid: number = ownUid()): Pa
     socket: join(short ?? stateDir, 'bangerd.sock'),
     database: join(stateDir, 'banger.db'),
     daemonLog: join(stateDir, 'bangerd.log'),
-    imagesDir: join(stateDir, 'plugins', 'images'),
-    kernelsDir: join(stateDir, 'plugins', 'kernels'),
     ...(short ? { shortSocketDir: short } : {}),
     vmDir, vmSocketDir,
     socketPath: (vmId, name) => join(vmSocketDir(vmId), `${requirePart(name, maxSocketName)}.sock`),

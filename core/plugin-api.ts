@@ -101,7 +101,7 @@ export interface Step<P extends Json = Json, H extends Json = Json> {
   adopt?(ctx: UndoContext, plan: P, handle: H): Promise<void>;
 }
 
-/** Graceful work before the undos of a stop; skipped by kill. Run in order until the VM's process is gone. */
+/** Graceful work before the undos of a stop; skipped by kill. Run in reverse order of registration until the VM's process is gone. */
 export interface StopStep {
   readonly name: string;
   readonly timeoutMs: number;

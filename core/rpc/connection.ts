@@ -9,7 +9,7 @@ import type { Call, Dispatcher } from './dispatch.ts';
 import { createFrameStream } from './frame-stream.ts';
 import type { SocketFrameStream } from './frame-stream.ts';
 import type { RpcLimits } from './limits.ts';
-import { createCallId } from './op-id.ts';
+import { createOpId } from '../ids.ts';
 import { LineReader, parseIncoming, rpcCode } from './protocol.ts';
 import type { Incoming, RequestMessage, RpcId } from './protocol.ts';
 import type { Tickets } from './tickets.ts';
@@ -161,7 +161,7 @@ export class Connection {
   #awaitMore(): void {
     if (this.#reader.overflowed) {
       const message = `Request line is longer than ${this.#deps.limits.maxLineBytes} bytes`;
-      this.refuse(faultBody(rpcCode.invalidRequest, message, createCallId()));
+      this.refuse(faultBody(rpcCode.invalidRequest, message, createOpId()));
       return;
     }
     if (this.#reader.partialBytes === 0) this.#waitingSince = undefined;
@@ -180,7 +180,7 @@ export class Connection {
   }
 
   #fault(id: RpcId | null, code: number, message: string): void {
-    const body = faultBody(code, message, createCallId());
+    const body = faultBody(code, message, createOpId());
     this.#faults += 1;
     if (this.#faults > this.#deps.limits.maxFaults) this.refuse(body);
     else this.#reply(id, body);
@@ -193,11 +193,11 @@ export class Connection {
       return;
     }
     if (this.#refusal !== undefined) {
-      this.#reply(id, toErrorBody(this.#refusal, createCallId()));
+      this.#reply(id, toErrorBody(this.#refusal, createOpId()));
       return;
     }
     if (this.#calls.size >= this.#deps.limits.maxCallsPerConnection) {
-      this.#reply(id, toErrorBody(busy('The connection', `${this.#calls.size} calls are running on it`), createCallId()));
+      this.#reply(id, toErrorBody(busy('The connection', `${this.#calls.size} calls are running on it`), createOpId()));
       return;
     }
     const call = this.#deps.dispatcher.begin(request, { peer: this.peer, progress: this.#progress });
@@ -241,7 +241,7 @@ export class Connection {
   }
 
   async #refuseStream(stream: SocketFrameStream, error: unknown): Promise<void> {
-    const body = toErrorBody(error, createCallId());
+    const body = toErrorBody(error, createOpId());
     const payload = JSON.stringify({ error: { ...body.data, message: body.message } });
     try {
       await stream.send(frameKind.exit, Buffer.from(payload));

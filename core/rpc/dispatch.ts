@@ -4,7 +4,7 @@ import { badRequest, BangerError, cancelled, isBangerError, isExpected, unknownM
 import type { Issue } from '../errors.ts';
 import type { ProgressNotice } from '../api.ts';
 import type { CallContext, Logger, Peer } from '../plugin-api.ts';
-import { createCallId } from './op-id.ts';
+import { createOpId } from '../ids.ts';
 import { createRpcEngine } from './peer.ts';
 import { rpcCode } from './protocol.ts';
 import type { RequestMessage } from './protocol.ts';
@@ -78,7 +78,7 @@ interface ActiveCallParts extends DispatcherOptions {
 }
 
 class ActiveCall implements Call {
-  readonly opId = createCallId();
+  readonly opId = createOpId();
   readonly effect: 'read' | 'write';
   readonly #request: RequestMessage;
   readonly #origin: CallOrigin;

@@ -10,7 +10,7 @@ import { cancelledCall, createDispatcher } from './dispatch.ts';
 import type { Call, Dispatcher, OperationRunner } from './dispatch.ts';
 import { defaultLimits } from './limits.ts';
 import type { RpcLimits } from './limits.ts';
-import { createCallId } from './op-id.ts';
+import { createOpId } from '../ids.ts';
 import type { MethodRegistry } from './registry.ts';
 import { listenOnSocket } from './socket.ts';
 import { createTickets } from './tickets.ts';
@@ -150,7 +150,7 @@ class SocketServer implements RpcServer {
     this.#connections.set(id, connection);
     this.#updateIdle();
     if (this.#connections.size <= this.#limits.maxConnections) return;
-    connection.refuse(toErrorBody(busy('The daemon', `${this.#limits.maxConnections} clients are connected`), createCallId()));
+    connection.refuse(toErrorBody(busy('The daemon', `${this.#limits.maxConnections} clients are connected`), createOpId()));
     // Refused ones linger for a moment to read why, but not without a bound either.
     if (this.#connections.size > this.#limits.maxConnections * 2) connection.destroy();
   }

@@ -29,7 +29,8 @@ export async function stopLocked(ctx: VmContext, record: VmRecord, call: Pick<Ca
   const process = liveProcess(ctx, record.id);
   if (process !== undefined) {
     ctx.store.vms.update(record.id, { activity: 'stopping', activityOp: call.opId });
-    for (const registration of ctx.stopSteps) {
+    // Stopping is the reverse of starting: what came last, and knows the guest best, asks first.
+    for (const registration of ctx.stopSteps.toReversed()) {
       if (!ctx.processes.isAlive(process)) break;
       call.stage(registration.stopStep.name, `waiting for ${vm.name} to end`);
       await ask(ctx, { registration, vm, process }, call);

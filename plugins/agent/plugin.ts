@@ -5,7 +5,7 @@ import { readyStep, shutdownStep } from './ready.ts';
 import { agentConfig } from './schema.ts';
 import { seedStep } from './seed.ts';
 
-export const agent = definePlugin({
+export default definePlugin({
   name: 'agent',
   version: '0.1.0',
   apiVersion: 1,

@@ -10,7 +10,7 @@ import { createWatcher } from './watch.ts';
 
 const runtime: CheckRuntime = {};
 
-export const qemu = definePlugin({
+export default definePlugin({
   name: 'qemu',
   version: '0.1.0',
   apiVersion: 1,

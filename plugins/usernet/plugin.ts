@@ -16,7 +16,7 @@ function showSection(vm: Vm, section: UsernetSection): Readonly<Record<string, J
   return { address, network: section.network, publish: section.publish };
 }
 
-export const usernet = definePlugin({
+export default definePlugin({
   name: 'usernet',
   version: '0.1.0',
   apiVersion: 1,
