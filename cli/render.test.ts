@@ -67,3 +67,20 @@ test('suggests the nearest word, and nothing for something else', () => {
   const verbs = ['list', 'start', 'stop', 'restart', 'delete'];
   expect([suggest('lsit', verbs), suggest('delte', verbs), suggest('del', verbs), suggest('fly', verbs), suggest('stat', verbs)]).toEqual(['list', 'delete', 'delete', undefined, 'start']);
 });
+
+test('off a terminal a counter is a line each tenth and each five seconds, and everything else a line each', () => {
+  const io = captured(false);
+  let now = 0;
+  const progress = createProgress(io, { now: () => now });
+  progress.show({ stage: 'image', detail: 'unpacking' });
+  for (let done = 1; done <= 211; done++) progress.show({ stage: 'image', detail: `installing packages ${done}/211` });
+  for (const detail of ['kernel 6.1.0-1', 'kernel 6.1.0-2', '1 MiB', '2 MiB', '3 MiB']) {
+    now += 2000;
+    progress.show({ stage: 'image', detail });
+  }
+  now += 5000;
+  progress.show({ stage: 'image', detail: '4 MiB' });
+  const lines = io.text.trimEnd().split('\n').map((line) => line.replace('  image: ', ''));
+  expect(lines).toHaveLength(1 + 11 + 2 + 2);
+  expect([lines[0], lines[1], lines[11], ...lines.slice(12)]).toEqual(['unpacking', 'installing packages 1/211', 'installing packages 211/211', 'kernel 6.1.0-1', 'kernel 6.1.0-2', '1 MiB', '4 MiB']);
+});
