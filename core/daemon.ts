@@ -9,6 +9,7 @@ import type { DaemonParts } from './daemon/parts.ts';
 import { watchIdle } from './daemon/idle-exit.ts';
 import { daemonMethodNames, registerDaemonMethods } from './daemon/methods.ts';
 import { clearStartError } from './daemon/start-error.ts';
+import { takeStateDir } from './daemon/take-over.ts';
 import { createDisposer } from './dispose.ts';
 import type { Disposer } from './dispose.ts';
 import { createCoreChecks } from './doctor/core-checks.ts';
@@ -24,7 +25,6 @@ import type { PluginHost } from './plugins/host.ts';
 import { createRegistry } from './rpc/registry.ts';
 import { createRpcServer } from './rpc/server.ts';
 import type { RpcServer } from './rpc/server.ts';
-import { lockStateDir } from './store/database.ts';
 import { createBaseMachine } from './vm/base-machine.ts';
 import { createVmService } from './vm/service.ts';
 import type { VmService } from './vm/service.ts';
@@ -57,7 +57,7 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
   ensureDirs(paths);
   const disposer = createDisposer({ limitMs: 20_000 });
   try {
-    const lock = lockStateDir(paths.stateDir);
+    const lock = await takeStateDir(paths);
     disposer.add('state lock', () => lock.release());
     clearStartError(paths);
     const config = loadConfig({ file: paths.configFile, ...(options.env === undefined ? {} : { env: options.env }) });

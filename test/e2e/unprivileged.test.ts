@@ -10,7 +10,7 @@ import { markedProcesses } from '../support/processes.ts';
 import { repoRoot } from '../support/source-tree.ts';
 
 const isRoot = process.getuid?.() === 0;
-const statusField = (pid: number, field: string): string => new RegExp(`^${field}:\\s*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
+const statusField = (pid: number, field: string): string => new RegExp(`^${field}:[ \\t]*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
 
 test('as root the VMM runs as an unprivileged uid without capabilities', async (ctx) => {
   if (!isRoot) ctx.skip('the test user is not root, so no daemon here is');

@@ -1,0 +1,32 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { lockStateDir } from '../store/database.ts';
+import { takeStateDir } from './take-over.ts';
+
+let dir: string;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'banger-lock-'));
+});
+afterEach(() => {
+  rmSync(dir, { recursive: true });
+});
+
+test('waits for a daemon that ends', async () => {
+  const held = lockStateDir(dir);
+  const taken = takeStateDir({ stateDir: dir, socket: join(dir, 'sock') });
+  setTimeout(() => held.release(), 120);
+  (await taken).release();
+});
+
+test('gives way at once to one that serves', async () => {
+  const held = lockStateDir(dir);
+  const socket = join(dir, 'sock');
+  const server = createServer((client) => client.destroy()).listen(socket);
+  await new Promise((resolve) => server.once('listening', resolve));
+  await expect(takeStateDir({ stateDir: dir, socket })).rejects.toMatchObject({ code: 'busy' });
+  server.close();
+  held.release();
+});
