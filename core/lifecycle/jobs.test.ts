@@ -1,10 +1,12 @@
 import { spawn } from 'node:child_process';
+import { join } from 'node:path';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { nullLog } from '../log.ts';
 import { createProcesses } from '../process.ts';
 import type { Job, Processes } from '../plugin-api.ts';
 import { openStore } from '../store/store.ts';
 import type { Store } from '../store/store.ts';
+import { refuseWrites } from '../../test/support/full-store.ts';
 import { tempState } from '../../test/support/vm-fixture.ts';
 import { waitFor } from '../../test/support/wait.ts';
 import { createJobRunner } from './jobs.ts';
@@ -52,6 +54,22 @@ describe('a job', () => {
       throw new Error('no space');
     })).rejects.toThrow('no space');
     expect([undone, parts.store.ledger.count(), parts.processes.findByMark(`${parts.store.installId}/`, { prefix: true })]).toEqual([['staging'], 0, []]);
+  });
+
+  it('that fails on a full disk has its staging removed though the ledger cannot be written', async () => {
+    const dir = tempState();
+    const parts = open(dir);
+    const undone: string[] = [];
+    const run = parts.jobs.register('fake', build(undone));
+    let allow = (): void => undefined;
+    await expect(run('staging', call, async () => {
+      allow = refuseWrites({ database: join(dir, 'banger.db') });
+      throw new Error('no space');
+    })).rejects.toThrow('no space');
+    expect([undone, parts.store.ledger.count()]).toEqual([['staging'], 1]);
+    allow();
+    expect(await parts.jobs.undo(parts.store.ledger.jobs()[0]!)).toBeUndefined();
+    expect(parts.store.ledger.count()).toBe(0);
   });
 
   it('whose undo fails keeps its row until a retry succeeds', async () => {

@@ -5,8 +5,9 @@ import type { Processes } from '../capabilities.ts';
 import type { Job, Json, Logger, RunJob } from '../plugin-api.ts';
 import type { LedgerOwner, LedgerRow } from '../store/ledger.ts';
 import type { Store } from '../store/store.ts';
+import { tryWrite } from '../store/try-write.ts';
 import { bound } from './deadline.ts';
-import { toProblem } from './teardown.ts';
+import { storeProblem, toProblem } from './teardown.ts';
 import type { UndoProblem } from './teardown.ts';
 
 /** Removing a staging tree of some gigabytes takes seconds on a slow disk. */
@@ -42,14 +43,15 @@ export function createJobRunner(deps: JobRunnerDeps): JobRunner {
   const names = new Map<string, string>();
 
   const undo = async (row: LedgerRow): Promise<UndoProblem | undefined> => {
-    store.ledger.setState(row.seq, 'undoing');
+    // A full disk stops no undo: removing a staging tree is what makes room.
+    tryWrite(deps.log, `undoing of ${row.step}`, () => store.ledger.setState(row.seq, 'undoing'));
     const error = await undoJob(deps, jobs.get(row.step), row);
     if (error === undefined) {
-      store.ledger.delete(row.seq);
-      return undefined;
+      const unwritten = tryWrite(deps.log, `undo of ${row.step}`, () => store.ledger.delete(row.seq));
+      return unwritten === undefined ? undefined : storeProblem(unwritten);
     }
     const problem = toProblem(row.step, error);
-    store.ledger.setUndoFailed(row.seq, problem.message);
+    tryWrite(deps.log, `failed undo of ${row.step}`, () => store.ledger.setUndoFailed(row.seq, problem.message));
     deps.log.error({ job: row.step, err: error }, 'undo failed');
     return problem;
   };

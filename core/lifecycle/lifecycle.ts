@@ -7,6 +7,7 @@ import { ensureVmDirs } from '../paths.ts';
 import type { Paths } from '../paths.ts';
 import type { Contributions, Logger, Vm } from '../plugin-api.ts';
 import type { Store } from '../store/store.ts';
+import { tryWrite } from '../store/try-write.ts';
 import type { VmError, VmRecord } from '../store/vms.ts';
 import { requireHostRoom } from '../vm/preflight.ts';
 import { createToVm } from '../vm/record.ts';
@@ -94,7 +95,9 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
         activity: undefined, activityOp: undefined, published: true, startedAt: (deps.now?.() ?? new Date()).toISOString(),
       });
     } catch (error) {
-      store.vms.update(vm.id, { activity: undefined, activityOp: undefined, lastError: toVmError(error, op.opId) });
+      tryWrite(op.log, `state of ${vm.name}`, () => {
+        store.vms.update(vm.id, { activity: undefined, activityOp: undefined, lastError: toVmError(error, op.opId) });
+      });
       throw error;
     }
     deps.announce('started', vm);

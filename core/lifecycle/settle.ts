@@ -7,9 +7,10 @@ import type { VmEndReason } from '../capabilities.ts';
 import type { Logger, UndoReason, Vm } from '../plugin-api.ts';
 import type { LedgerRow } from '../store/ledger.ts';
 import type { Store } from '../store/store.ts';
-import type { VmError, VmRecord } from '../store/vms.ts';
+import { tryWrite } from '../store/try-write.ts';
+import type { VmError, VmPatch, VmRecord } from '../store/vms.ts';
 import type { ToVm } from '../vm/record.ts';
-import { toProblem } from './teardown.ts';
+import { storeProblem, storeStep, toProblem } from './teardown.ts';
 import type { Teardown, UndoProblem } from './teardown.ts';
 
 export interface SettleDeps {
@@ -39,38 +40,46 @@ export interface Settle {
 export function createSettle(deps: SettleDeps): Settle {
   const { store, toVm } = deps;
   const log = (options: EndOptions): Logger => options.log ?? deps.log;
+  // The state of a VM on a full disk is less than the room that undoing it makes.
+  const note = (record: VmRecord, patch: VmPatch, options: EndOptions): void => {
+    tryWrite(log(options), `state of ${record.name}`, () => store.vms.update(record.id, patch));
+  };
   return {
     async stop(record, options) {
       const vm = toVm(record);
-      store.vms.update(record.id, { activity: 'stopping', activityOp: options.opId, published: false });
+      note(record, { activity: 'stopping', activityOp: options.opId, published: false }, options);
       const rows = store.ledger.byOwner(`vm:${record.id}`).filter(isOfOneRun);
       const problems = await deps.teardown(vm, rows, { reason: options.reason, log: log(options) });
       const lastError = problems.length > 0 ? undoError(vm, problems, options.opId) : undefined;
-      store.vms.update(record.id, {
+      note(record, {
         activity: undefined, activityOp: undefined,
         ...(record.published || record.activity === 'stopping' ? { endReason: options.endReason } : {}),
         // An error of the last start stays until something succeeds or replaces it.
         ...(lastError !== undefined || record.published ? { lastError } : {}),
-      });
+      }, options);
       if (record.published) deps.onEnd('stopped', vm);
       return problems;
     },
     async remove(record, options) {
       const vm = toVm(record);
-      store.vms.update(record.id, { activity: 'deleting', activityOp: options.opId, published: false });
+      note(record, { activity: 'deleting', activityOp: options.opId, published: false }, options);
       const rows = store.ledger.byOwner(`vm:${record.id}`);
-      const problems = [...await deps.teardown(vm, rows, { reason: options.reason, log: log(options) })];
+      // Rows of what is undone go with the record, once the directory's going has made room.
+      const problems = (await deps.teardown(vm, rows, { reason: options.reason, log: log(options) })).filter(({ step }) => step !== storeStep);
       if (record.published) deps.onEnd('stopped', vm);
       if (problems.length === 0) {
         const error = await removeVmDirs(deps.paths, record.id).then(() => undefined, (thrown: unknown) => thrown);
         if (error !== undefined) problems.push(toProblem('core.vm-directory', error));
       }
-      if (problems.length > 0) {
-        store.vms.update(record.id, { lastError: undoError(vm, problems, options.opId) });
-        return problems;
+      if (problems.length === 0) {
+        const error = tryWrite(log(options), `end of ${vm.name}`, () => store.transaction(() => {
+          for (const row of rows) store.ledger.delete(row.seq);
+          store.vms.delete(record.id);
+        }));
+        if (error !== undefined) problems.push(storeProblem(error));
       }
-      store.vms.delete(record.id);
-      deps.onEnd('deleted', vm);
+      if (problems.length === 0) deps.onEnd('deleted', vm);
+      else note(record, { lastError: undoError(vm, problems, options.opId) }, options);
       return problems;
     },
     async rollback(record, options) {
@@ -78,10 +87,10 @@ export function createSettle(deps: SettleDeps): Settle {
       const rows = store.ledger.byOwner(`vm:${record.id}`)
         .filter((row) => isOfOneRun(row) || row.opId === record.activityOp || record.activityOp === undefined);
       const problems = await deps.teardown(vm, rows, { reason: options.reason, log: log(options) });
-      store.vms.update(record.id, {
+      note(record, {
         activity: undefined, activityOp: undefined, published: false,
         lastError: problems.length > 0 ? undoError(vm, problems, options.opId) : options.error,
-      });
+      }, options);
       return problems;
     },
   };

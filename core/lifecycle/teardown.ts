@@ -3,6 +3,7 @@ import { isBangerError, pluginFailed, timedOut } from '../errors.ts';
 import type { Logger, UndoReason, Vm } from '../plugin-api.ts';
 import type { LedgerRow } from '../store/ledger.ts';
 import type { Store } from '../store/store.ts';
+import { tryWrite } from '../store/try-write.ts';
 import { bound } from './deadline.ts';
 import type { FaultPoints } from './faults.ts';
 import type { StepRegistration } from './registrations.ts';
@@ -10,6 +11,9 @@ import type { StepRegistration } from './registrations.ts';
 export const defaultUndoTimeoutMs = 10_000;
 /** An undo that does not end when told to counts as failed; nothing is gained by waiting for it. */
 const undoGraceMs = 1_000;
+
+/** Stands for a step in the problem of a ledger that cannot be written: what it should no longer list is undone all the same. */
+export const storeStep = 'core.store';
 
 export interface UndoProblem { readonly step: string; readonly message: string; readonly code: string }
 
@@ -27,26 +31,33 @@ export type Teardown = (vm: Vm, rows: readonly LedgerRow[], options: TeardownOpt
 
 /**
  * Undoes rows in falling sequence. All undos run, whatever the others do; each has its own limit and never the caller's signal.
- * A row goes when its undo succeeded and stays as `undo_failed` otherwise. The VM's lock is held by the caller.
+ * A row goes when its undo succeeded and stays as `undo_failed` otherwise. The VM's lock is held by the caller. A full disk stops no
+ * undo: rows that could not be removed are tried again at the end, and are a problem of their own when that fails, too.
  */
 export function createTeardown(deps: TeardownDeps): Teardown {
   const byName = new Map(deps.steps.map((registration) => [registration.step.name, registration]));
   return async (vm, rows, { reason, log = deps.log }) => {
     const problems: UndoProblem[] = [];
     const falling = [...rows].sort((a, b) => b.seq - a.seq);
-    deps.store.transaction(() => { for (const row of falling) deps.store.ledger.setState(row.seq, 'undoing'); });
+    const unmarked: number[] = [];
+    // Undos are idempotent, so nothing depends on this mark; it tells people what a dead daemon was at.
+    tryWrite(log, `undoing of ${vm.name}`, () => {
+      deps.store.transaction(() => { for (const row of falling) deps.store.ledger.setState(row.seq, 'undoing'); });
+    });
     for (const row of falling) {
       const error = await undoRow(vm, row, { registration: byName.get(row.step), reason, log, faults: deps.faults });
       if (error === undefined) {
-        deps.store.ledger.delete(row.seq);
+        if (tryWrite(log, `undo of ${row.step}`, () => deps.store.ledger.delete(row.seq)) !== undefined) unmarked.push(row.seq);
         continue;
       }
       const problem = toProblem(row.step, error);
-      deps.store.ledger.setUndoFailed(row.seq, problem.message);
+      tryWrite(log, `failed undo of ${row.step}`, () => deps.store.ledger.setUndoFailed(row.seq, problem.message));
       log.error({ vm: vm.name, step: row.step, reason, err: error }, 'undo failed');
       problems.push(problem);
     }
-    return problems;
+    const unwritten = unmarked.length === 0 ? undefined
+      : tryWrite(log, `undoing of ${vm.name}`, () => deps.store.transaction(() => { for (const seq of unmarked) deps.store.ledger.delete(seq); }));
+    return unwritten === undefined ? problems : [...problems, storeProblem(unwritten)];
   };
 }
 
@@ -64,6 +75,11 @@ async function undoRow(vm: Vm, row: LedgerRow, { registration, reason, log, faul
       await step.undo?.({ vm, signal, log: stepLog, reason }, row.plan, row.handle);
     });
   return outcome.kind === 'returned' ? undefined : outcome.error ?? new Error('undo failed without a reason');
+}
+
+/** What a person reads of an undoing that could not be noted down. */
+export function storeProblem(error: Error): UndoProblem {
+  return { step: storeStep, code: 'operation_failed', message: `everything is undone, but the database cannot be written: ${error.message}` };
 }
 
 export function toProblem(step: string, error: unknown): UndoProblem {

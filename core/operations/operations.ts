@@ -7,6 +7,7 @@ import { cancelled, isBangerError, isExpected, notFound } from '../errors.ts';
 import type { CallContext, Logger, TimelineEntry } from '../plugin-api.ts';
 import type { OperationRunner } from '../rpc/dispatch.ts';
 import type { OperationRecord, OperationStore } from '../store/operations.ts';
+import { tryWrite } from '../store/try-write.ts';
 
 const keepCount = 200;
 const keepMs = 24 * 60 * 60 * 1000;
@@ -38,8 +39,11 @@ export function createOperations(deps: OperationDeps): OperationRegistry {
   const clock = deps.clock ?? systemClock;
   const at = (): string => new Date(clock.now()).toISOString();
   const active = new Map<string, Active>();
-  deps.store.interrupt(interrupted, at());
-  const finished = new Map(deps.store.list().map((record) => [record.id, record]));
+  // Work goes on when its row cannot be written: on a full disk, deleting something is work, too.
+  const write = (what: string, fn: () => void): void => { tryWrite(deps.log, what, fn); };
+  const save = (record: OperationRecord): void => write(`operation ${record.id}`, () => deps.store.save(record));
+  write('interrupted operations', () => { deps.store.interrupt(interrupted, at()); });
+  const finished = new Map(deps.store.list().map((record) => [record.id, record.state === 'running' ? { ...record, state: 'failed' as const, error: interrupted, finishedAt: at() } : record]));
 
   const prune = (): void => {
     const before = new Date(clock.now() - keepMs).toISOString();
@@ -49,7 +53,7 @@ export function createOperations(deps: OperationDeps): OperationRegistry {
       finished.delete(id);
       excess -= 1;
     }
-    deps.store.prune(keepCount, before);
+    write('finished operations', () => deps.store.prune(keepCount, before));
   };
   prune();
 
@@ -57,7 +61,7 @@ export function createOperations(deps: OperationDeps): OperationRegistry {
     active.delete(op.record.id);
     const record: OperationRecord = { ...op.record, ...outcome, finishedAt: at() };
     finished.set(record.id, record);
-    deps.store.save(record);
+    save(record);
     prune();
   };
 
@@ -68,7 +72,7 @@ export function createOperations(deps: OperationDeps): OperationRegistry {
       control: new AbortController(), beganAt: clock.monotonicMs(), ended: ended.promise,
     };
     active.set(op.record.id, op);
-    deps.store.save(op.record);
+    save(op.record);
     try {
       const result = await run(wrap(op, call, clock));
       finish(op, { state: 'done' });

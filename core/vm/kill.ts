@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { VmView } from '../api.ts';
 import { badRequest, notRunning } from '../errors.ts';
 import type { CallContext, ProcessIdentity } from '../plugin-api.ts';
+import { tryWrite } from '../store/try-write.ts';
 import { liveProcess, underLock } from './context.ts';
 import type { VmContext } from './context.ts';
 import { endLocked } from './stop.ts';
@@ -22,7 +23,7 @@ export async function killVm(ctx: VmContext, params: { readonly ref: string; rea
   return underLock(ctx, { ref: params.ref, verb: 'vm.kill', call }, async (record) => {
     const process = liveProcess(ctx, record.id);
     if (process === undefined) throw notRunning(record.name, viewOf(ctx, record).state);
-    ctx.store.vms.update(record.id, { activity: 'stopping', activityOp: call.opId });
+    tryWrite(call.log, `state of ${record.name}`, () => ctx.store.vms.update(record.id, { activity: 'stopping', activityOp: call.opId }));
     if (signal !== 'KILL') await send(ctx, process, signal);
     await endLocked(ctx, record, { call, endReason: 'killed' });
     return viewOf(ctx, ctx.store.vms.get(record.id) ?? record);

@@ -64,7 +64,9 @@ async function reap(ctx: VmContext, id: string): Promise<void> {
   try {
     await ctx.locks.run(id, { holder: 'watcher', waitMs: 0 }, async () => {
       const record = ctx.store.vms.get(id);
-      if (record?.published !== true || record.activity !== undefined || liveProcess(ctx, id) !== undefined) return;
+      if (record === undefined || record.activity === 'deleting' || liveProcess(ctx, id) !== undefined) return;
+      // With the lock in our hands nobody is at a change that the record still names: its end could not be written.
+      if (!record.published && record.activity === undefined) return;
       const op = backgroundScope(ctx.log);
       const endReason = ctx.registry.takeEndReason(id) ?? 'vmm-died';
       op.log.info({ vm: record.name, endReason }, 'the VM ended by itself');
