@@ -42,11 +42,11 @@ it('frees everything of a VM though no mark can be written, and says so; the nex
   expect(daemon.store.vms.list()).toEqual([]);
 });
 
-it('kills a VM though nothing can be written, and shows it as stopped', async () => {
+it.each(['vm.kill', 'vm.stop'])('%s ends a VM though nothing can be written, and shows it as stopped', async (verb) => {
   const daemon = await boot(tempState());
   await daemon.create({ name: 'devbox' });
   const allow = refuseWrites(daemon.paths);
-  await expect(daemon.call('vm.kill', { ref: 'devbox' })).rejects.toMatchObject({ code: 'undo_failed' });
+  await expect(daemon.call(verb, { ref: 'devbox' })).rejects.toMatchObject({ code: 'undo_failed' });
   expect(processesOf(daemon)).toEqual([]);
   expect((await show(daemon, 'devbox')).state).toBe('stopped');
   allow();

@@ -8,6 +8,7 @@ import type { StopStepRegistration } from '../lifecycle/registrations.ts';
 import { undoFailed } from '../lifecycle/settle.ts';
 import type { ProcessIdentity } from '../model.ts';
 import type { CallContext, Vm } from '../plugin-api.ts';
+import { tryWrite } from '../store/try-write.ts';
 import type { VmRecord } from '../store/vms.ts';
 import { liveProcess, underLock } from './context.ts';
 import type { VmContext } from './context.ts';
@@ -28,7 +29,7 @@ export async function stopLocked(ctx: VmContext, record: VmRecord, call: Pick<Ca
   const vm = ctx.toVm(record);
   const process = liveProcess(ctx, record.id);
   if (process !== undefined) {
-    ctx.store.vms.update(record.id, { activity: 'stopping', activityOp: call.opId });
+    tryWrite(call.log, `state of ${record.name}`, () => ctx.store.vms.update(record.id, { activity: 'stopping', activityOp: call.opId }));
     // Stopping is the reverse of starting: what came last, and knows the guest best, asks first.
     for (const registration of ctx.stopSteps.toReversed()) {
       if (!ctx.processes.isAlive(process)) break;
