@@ -78,7 +78,6 @@ async function serve(options: DaemonOptions, parts: DaemonParts, disposer: Dispo
   });
   const service = createService(options, parts, host);
   const registry = createRegistry();
-  let server: RpcServer | undefined;
   let closing: Promise<void> | undefined;
   let markClosed: () => void = () => undefined;
   const closed = new Promise<void>((resolve) => {
@@ -113,10 +112,12 @@ async function serve(options: DaemonOptions, parts: DaemonParts, disposer: Dispo
   for (const { owner, name, method } of host.registrations.methods) registry.register(owner, name, method);
   registry.freeze();
 
-  const isIdle = (): boolean => parts.operations.running === 0 && (server?.stats().calls ?? 0) <= 1;
-  server = createRpcServer({
+  const isIdle = (): boolean => parts.operations.running === 0 && server.stats().calls <= 1;
+  // Others' leases, commands and followed logs would end with a restart, so another client is enough to be busy.
+  const isReplaceable = (): boolean => isIdle() && server.clients() <= 1;
+  const server: RpcServer = createRpcServer({
     registry, socketPath: paths.socket, log, operationRunner: parts.operations.runner,
-    hello: { version: buildInfo().version, build: buildInfo().build, idle: isIdle },
+    hello: { version: buildInfo().version, build: buildInfo().build, idle: isReplaceable },
   });
   const recovery = service.start();
   disposer.add('VM service', () => service.close());
