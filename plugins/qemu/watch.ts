@@ -1,4 +1,4 @@
-// What QEMU tells while a VM runs: reboots, the end and its reason, a full host disk. One control connection for each VM.
+// What QEMU tells while a VM runs: the end and its reason, a full host disk. One control connection for each VM.
 import type { Logger, Vm, VmEndReason, Vms } from '../../core/plugin-api.ts';
 import { connectQmp } from './qmp.ts';
 import type { QmpClient, QmpEvent } from './qmp.ts';
@@ -52,16 +52,12 @@ export function createWatcher(vms: Vms, log: Logger): Watcher {
   };
 }
 
-/** Resets closer than this belong to one reboot: no kernel boots in that time. */
-const sameRebootMs = 1000;
-
 class Reporter {
   reason: VmEndReason | undefined;
   readonly #vm: Vm;
   readonly #vms: Vms;
   readonly #log: Logger;
   #diskFull = false;
-  #lastResetMs = Number.NEGATIVE_INFINITY;
 
   constructor(vm: Vm, vms: Vms, log: Logger) {
     this.#vm = vm;
@@ -69,17 +65,12 @@ class Reporter {
     this.#log = log;
   }
 
-  receive({ event, data, atMs }: QmpEvent): void {
+  receive({ event, data }: QmpEvent): void {
     if (event === 'SHUTDOWN') this.#noteShutdown(data);
-    else if (event === 'RESET' && data['guest'] === true) this.#noteReset(atMs);
+    // Not counted here: firmware resets, too, and the guest agent tells one boot from the next.
+    else if (event === 'RESET') this.#log.debug({ vm: this.#vm.name, reason: data['reason'] }, 'VM was reset');
     else if (event === 'GUEST_PANICKED') this.reason = 'guest-panic';
     else if (event === 'BLOCK_IO_ERROR') this.#noteBlockError(data);
-  }
-
-  #noteReset(atMs: number): void {
-    // The firmware resets once or twice more on the way up, which is the same reboot.
-    if (atMs - this.#lastResetMs > sameRebootMs) this.#vms.rebooted(this.#vm.id);
-    this.#lastResetMs = atMs;
   }
 
   #noteShutdown(data: QmpEvent['data']): void {
