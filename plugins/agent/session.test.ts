@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { duplexPair } from 'node:stream';
 import type { Duplex } from 'node:stream';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import type { BangerError } from '../../core/plugin-api.ts';
 import { AgentSession } from './session.ts';
 import type { BootInfo } from './session.ts';
@@ -147,6 +147,36 @@ describe('a hostile guest', () => {
     guest.pipe.write(info());
     await until(() => guest.infos.length === 2, 'the second introduction');
     expect(guest.losses.map((loss) => loss.closed)).toEqual([false]);
+  });
+
+  const startsAnew = Buffer.concat([testToken, zeros]);
+  const storms: [string, (hello: Buffer, n: number) => Buffer][] = [
+    ['boots without end', (hello, n) => Buffer.concat([testToken, hello, info({ bootId: n.toString(16) }), startsAnew])],
+    ['faults and starts anew without end', (hello) => Buffer.concat([testToken, hello, header(0xffff_ffff), startsAnew])],
+  ];
+  it.each(storms)('that %s is answered ever more slowly', async (_name, reply) => {
+    vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] });
+    try {
+      const guest = createGuest();
+      let answered = 0;
+      // The bound keeps a session that answers at once from holding this test for ever.
+      for (let idle = 0; idle < 300 && answered < 500;) {
+        const hello = guest.hellos()[answered];
+        if (hello === undefined) {
+          idle += 1;
+          vi.advanceTimersByTime(100);
+        } else {
+          answered += 1;
+          guest.pipe.write(reply(hello, answered));
+        }
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      // 30 s of the guest's time.
+      expect(answered).toBeGreaterThan(3);
+      expect(answered).toBeLessThan(20);
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it('is not believed before it introduced itself', async () => {

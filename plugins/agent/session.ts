@@ -70,6 +70,8 @@ export class AgentSession {
   #nextStream = 1;
   #faults = 0;
   #openedAt = 0;
+  /** Whatever the guest says, no hello goes out before this. Milliseconds since the epoch. */
+  #holdUntil = 0;
 
   constructor(duplex: Duplex, options: SessionOptions) {
     this.#duplex = duplex;
@@ -140,6 +142,7 @@ export class AgentSession {
     if (this.#state === 'closed') return;
     clearTimeout(this.#timer);
     this.#state = 'hello';
+    this.#holdUntil = 0;
     this.#nonce = randomBytes(nonceBytes);
     // An end that reads nothing (a frozen VM) must not gather greetings.
     if (this.#duplex.writableLength < 4096) this.#duplex.write(Buffer.concat([this.#options.token, this.#nonce]));
@@ -152,15 +155,28 @@ export class AgentSession {
     this.#timer.unref();
   }
 
-  /** Gives the session up and begins anew, later each time while faults follow each other. */
   #fault(error: unknown): void {
+    this.#options.log.warn({ vm: this.#options.subject, err: error }, 'guest agent broke the protocol');
+    this.#beginAnew(error, 0);
+  }
+
+  /**
+   * Gives the session up and begins anew, later each time while that happens again and again: every beginning costs the daemon a write to
+   * its disk. `free`: so many without delay.
+   */
+  #beginAnew(error: unknown, free: number): void {
     if (Date.now() - this.#openedAt > backoffMs.calmAfter) this.#faults = 0;
-    const delay = Math.min(backoffMs.last, backoffMs.first * 2 ** Math.min(this.#faults, maxDoublings));
+    const doublings = this.#faults - free;
     this.#faults += 1;
-    this.#options.log.warn({ vm: this.#options.subject, err: error, delay }, 'guest agent broke the protocol');
-    this.#state = 'hello';
-    this.#nonce = randomBytes(nonceBytes);
-    this.#after(delay);
+    if (doublings < 0) {
+      this.#hello();
+    } else {
+      const delay = Math.min(backoffMs.last, backoffMs.first * 2 ** Math.min(doublings, maxDoublings));
+      this.#state = 'hello';
+      this.#nonce = randomBytes(nonceBytes);
+      this.#holdUntil = Date.now() + delay;
+      this.#after(delay);
+    }
     this.#lose(error, false);
   }
 
@@ -207,9 +223,8 @@ export class AgentSession {
     const starts = answer.every((byte) => byte === 0);
     // An answer to an earlier hello of ours: the one to the last is on its way.
     if (!starts && this.#state === 'hello') return;
-    const wasOpen = this.#state === 'open';
-    this.#hello();
-    if (wasOpen) this.#lose(new Error(starts ? 'the agent started anew' : 'the agent answered somebody else'), false);
+    if (this.#state === 'open') this.#beginAnew(new Error(starts ? 'the agent started anew' : 'the agent answered somebody else'), 1);
+    else if (Date.now() >= this.#holdUntil) this.#hello();
   }
 
   #takeFrames(bytes: Buffer): void {
