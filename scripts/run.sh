@@ -8,9 +8,10 @@ use_node24
 
 case ${1:-} in
   check)
-    oxlint --quiet
+    oxlint --type-aware --quiet
     tsc -p tsconfig.json
     exec vitest run --project unit
     ;;
-  *) fail 'usage: sh scripts/run.sh check' ;;
+  fix) exec oxlint --type-aware --fix ;;
+  *) fail 'usage: sh scripts/run.sh check|fix' ;;
 esac

@@ -9,7 +9,7 @@ sh scripts/setup.sh --tests
 use_node24
 
 say 'lint'
-oxlint --quiet
+oxlint --type-aware --quiet
 say 'types'
 tsc -p tsconfig.json
 say 'tests'

@@ -66,7 +66,7 @@ export function createImageService(parts: ImageServiceParts): ImageService {
       if (!found) throw notFound('image', id);
       return toImage(found);
     },
-    list: async () => Promise.all((await store.list()).map(toImage)),
+    list: async () => (await store.list()).map(toImage),
     show: async (ref) => toImage(await require(ref)),
     async delete(ref) {
       const { manifest } = await require(ref);
