@@ -49,6 +49,9 @@ const char *join_namespaces(pid_t pid) {
   int net = open_ns(pid, "net");
   if (user < 0 || net < 0) return "cannot open the namespaces of the network process";
   struct stat theirs, ours;
+  // The pid may be another process's by now; in the host's own network a guest would reach what listens on the host's loopback.
+  if (fstat(net, &theirs) != 0 || stat("/proc/self/ns/net", &ours) != 0) return "cannot compare network namespaces";
+  if (theirs.st_ino == ours.st_ino) { errno = ESRCH; return "the network process is gone, or has no network namespace of its own"; }
   if (fstat(user, &theirs) != 0 || stat("/proc/self/ns/user", &ours) != 0) return "cannot compare user namespaces";
   // Joining the namespace one is in already is an error (setns(2)).
   if (theirs.st_ino != ours.st_ino && setns(user, CLONE_NEWUSER) != 0) return "cannot join the user namespace";

@@ -29,10 +29,10 @@ const read = (name: string): string => readFileSync(file(name), 'utf8');
 const alive = (pid: number): boolean => existsSync(`/proc/${pid}/stat`) && !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
 
 interface Started { readonly child: ChildProcess; readonly line: string; readonly pid: number; readonly exit: Promise<number | null> }
-async function start(command: readonly string[], extra: readonly string[] = []): Promise<Started> {
+async function start(command: readonly string[], extra: readonly string[] = [], netns = ['--netns', 'try']): Promise<Started> {
   const identity = isRoot ? ['--uid', '2000000123'] : [];
   const child = spawn(shim, [
-    'vmm', '--mark', 'test/vm/step', '--netns', 'try', ...identity, '--log', file('log'), '--log-max', '16384',
+    'vmm', '--mark', 'test/vm/step', ...netns, ...identity, '--log', file('log'), '--log-max', '16384',
     '--exit-file', file('exit'), '--pid-file', file('pid'), ...extra, '--', ...command,
   ], { stdio: ['ignore', 'pipe', 'ignore'] });
   children.push(child);
@@ -128,6 +128,13 @@ describe('shim vmm', () => {
     expect(status).toMatch(/^Groups:\s*$/m);
     expect(status).toMatch(/^CapBnd:\t0{16}$/m);
     expect(readlinkSync(`/proc/${pid}/ns/net`)).not.toBe(readlinkSync('/proc/self/ns/net'));
+  });
+
+  test('never runs a VMM in the network of the host, whoever has the pid of its namespace by now', async () => {
+    writeFileSync(file('netns.pid'), `${process.pid}\n`);
+    const { line, exit } = await start(['/bin/sleep', '300'], [], ['--netns-pid-file', file('netns.pid')]);
+    expect(line).toMatch(/^error the network process is gone, or has no network namespace of its own/);
+    expect(await exit).toBe(127);
   });
 
   test('refuses to run a VMM as root', async ({ skip }) => {
