@@ -48,20 +48,24 @@ export async function plannedSteps(setup: MatrixSetup): Promise<VmPlanResult['st
 
 const leaks = async (host: Host): Promise<LeakReport> => JSON.parse((await host.banger(['doctor', '--leaks', '--json'])).out) as LeakReport;
 
-function netNamespaces(): Set<string> {
+/** Network namespaces other than our own in which a process of this installation lives, found by its directory, marked or not. */
+function netNamespaces(host: Host): string[] {
+  const own = readlinkSync('/proc/self/ns/net');
   const found = new Set<string>();
   for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
     try {
-      found.add(readlinkSync(`/proc/${pid}/ns/net`));
+      const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8') + readFileSync(`/proc/${pid}/environ`, 'utf8');
+      if (words.includes(host.stateDir)) found.add(readlinkSync(`/proc/${pid}/ns/net`));
     } catch {
       // ended meanwhile
     }
   }
-  return found;
+  found.delete(own);
+  return [...found];
 }
 
 /** Nothing of a failed start may stay but the VM's row and its console log. */
-async function expectClean(host: Host, before: Set<string>): Promise<void> {
+async function expectClean(host: Host): Promise<void> {
   await waitFor('marked processes to be gone', async () => (await host.marked()).length === 0);
   expect(await leaks(host)).toEqual({ leaks: [], undoFailed: [] });
   const dir = join(host.stateDir, 'vms');
@@ -69,7 +73,7 @@ async function expectClean(host: Host, before: Set<string>): Promise<void> {
   expect(files.filter((name) => !name.startsWith('console'))).toEqual([]);
   const sockets = readFileSync('/proc/net/unix', 'utf8').split('\n').filter((line) => line.includes(host.stateDir) && !line.includes('bangerd'));
   expect(sockets).toEqual([]);
-  expect([...netNamespaces()].filter((ns) => !before.has(ns))).toEqual([]);
+  expect(netNamespaces(host)).toEqual([]);
 }
 
 async function expectRetryWorks(host: Host): Promise<void> {
@@ -80,7 +84,6 @@ async function expectRetryWorks(host: Host): Promise<void> {
 /** A failing step: right error, everything undone, then a start that works; then its undo fails once and `reclaim` clears it. */
 export async function failInStepThenInUndo(setup: MatrixSetup, step: string): Promise<void> {
   const host = await matrixHost(setup);
-  const before = netNamespaces();
   try {
     await withDaemon(host, setup, { action: 'throw', point: 'host-touched', step, times: 1 });
     const failed = await host.banger(['vm', 'create', '--name', 'matrix', ...setup.flags]);
@@ -88,7 +91,7 @@ export async function failInStepThenInUndo(setup: MatrixSetup, step: string): Pr
     expect(failed.err).toContain(step);
     expect(failed.err).toContain('injected fault');
     expect((await host.vm('matrix')).state).toBe('error');
-    await expectClean(host, before);
+    await expectClean(host);
     await withDaemon(host, setup, { action: 'throw', point: undoPoint, step, times: 1 });
     await expectRetryWorks(host);
     await host.banger(['vm', 'delete', 'matrix']);
@@ -98,7 +101,7 @@ export async function failInStepThenInUndo(setup: MatrixSetup, step: string): Pr
     expect(doctor.out).toContain(step);
     await host.ok(['reclaim']);
     await host.banger(['vm', 'delete', 'matrix']);
-    await expectClean(host, before);
+    await expectClean(host);
   } finally {
     await host.dispose();
   }
@@ -107,7 +110,6 @@ export async function failInStepThenInUndo(setup: MatrixSetup, step: string): Pr
 /** The daemon is killed at a point of a step; after a restart nothing is left over and a retry works. */
 export async function killAt(setup: MatrixSetup, step: string, point: (typeof crashPoints)[number]): Promise<void> {
   const host = await matrixHost(setup);
-  const before = netNamespaces();
   try {
     await withDaemon(host, setup, { action: 'kill', point, step, times: 1 });
     const pid = (await host.daemonPid())!;
@@ -118,7 +120,7 @@ export async function killAt(setup: MatrixSetup, step: string, point: (typeof cr
     await host.startDaemon(environment(setup, null));
     await waitFor('recovery', async () => (await host.vm('matrix')).state === 'error');
     expect((await host.vm('matrix')).lastError?.message).toMatch(/interrupted/i);
-    await expectClean(host, before);
+    await expectClean(host);
     await expectRetryWorks(host);
     await host.ok(['vm', 'delete', 'matrix']);
   } finally {
