@@ -1,5 +1,6 @@
 #!/bin/sh
-# Builds dist: native programs, JavaScript, the CLI bundle. Needs musl-tools and the node packages.
+# Builds dist: native programs, JavaScript, the CLI bundle. Needs musl-tools and the node packages. With --clean what an earlier build
+# left of sources that are gone goes first.
 set -eu
 cd "$(dirname "$0")/.."
 script=build
@@ -7,6 +8,7 @@ script=build
 [ -x node_modules/.bin/node ] || fail 'node packages are missing: run sh scripts/setup.sh, or npm ci --ignore-scripts'
 use_node24
 
+[ "${1-}" != --clean ] || rm -rf dist
 sh scripts/build-native.sh
 tsc -p tsconfig.build.json
 [ ! -f scripts/bundle-cli.ts ] || node scripts/bundle-cli.ts
