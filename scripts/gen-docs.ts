@@ -51,7 +51,7 @@ function leaves(schema: Schema, prefix = ''): { readonly key: string; readonly s
     (child.properties ? leaves(child, `${prefix}${name}.`) : [{ key: `${prefix}${name}`, schema: child }]));
 }
 
-const toSchema = (schema: z.ZodType): Schema => z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
+const toSchema = (schema: z.ZodType): Schema => z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Schema;
 
 /** @throws Error for a key without a description */
 function keyTable(owner: string, schema: Schema): string {
@@ -71,7 +71,7 @@ export function configPage(): string {
   return `${generated('the schemas')}
 # Configuration
 
-A TOML file: \`~/.config/banger/config.toml\` (\`XDG_CONFIG_HOME\` wins), for root \`/etc/banger/config.toml\`; \`BANGER_CONFIG\` names another. Every key
+A TOML file: \`~/.config/banger/config.toml\`, for root \`/etc/banger/config.toml\`; \`XDG_CONFIG_HOME\` wins, \`BANGER_CONFIG\` names the file. Every key
 is optional. Unknown keys are errors, all reported at once. The daemon reads it when it starts; \`banger doctor\` shows each value and its source.
 
 ## Core
