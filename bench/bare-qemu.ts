@@ -45,13 +45,14 @@ async function boot(dir: string, machine: Machine): Promise<number> {
   truncateSync(path('work.img'), 8 * 2 ** 30);
   execFileSync('mke2fs', ['-F', '-q', '-t', 'ext4', '-E', 'root_owner=0:0,lazy_itable_init=1,lazy_journal_init=1', path('work.img')]);
   const append = machine.argv[machine.argv.indexOf('-append') + 1]!;
+  const mac = /mac=([0-9a-f:]{17})/.exec(machine.argv.join(' '))![1]!;
   const began = performance.now();
   const qemu = spawn('qemu-system-x86_64', [
     '-M', 'q35,accel=tcg', '-cpu', 'qemu64', '-m', '512', '-smp', '1', '-nodefaults', '-no-user-config', '-display', 'none',
     '-serial', `file:${path('console.log')}`,
     '-drive', `id=r,file=${path('root.qcow2')},format=qcow2,if=none`, '-device', 'virtio-blk-pci,drive=r,serial=root',
     '-drive', `id=w,file=${path('work.img')},format=raw,if=none`, '-device', 'virtio-blk-pci,drive=w,serial=work',
-    '-netdev', 'user,id=n,net=10.0.3.0/24,host=10.0.3.2', '-device', 'virtio-net-pci,netdev=n',
+    '-netdev', 'user,id=n,net=10.0.3.0/24,host=10.0.3.2', '-device', `virtio-net-pci,netdev=n,mac=${mac}`,
     '-device', 'virtio-serial-pci', '-chardev', `socket,id=a,path=${path('agent.sock')},server=on,wait=off`, '-device', 'virtserialport,chardev=a,name=banger.agent',
     '-kernel', machine.kernel, '-initrd', machine.initrd, '-append', append,
   ], { stdio: 'ignore' });
