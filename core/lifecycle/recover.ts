@@ -18,6 +18,9 @@ import type { UndoProblem } from './teardown.ts';
 /** VMs worked on at once: undos run host programs, and a host that comes up again has all its VMs to clear. */
 const atOnce = 8;
 
+/** Holder of the locks of VMs that recovery still has in hand. */
+export const recoveryHolder = 'recovery';
+
 export interface RecoverDeps {
   readonly store: Store;
   readonly steps: readonly StepRegistration[];
@@ -56,7 +59,7 @@ export function decide(record: VmRecord, isAlive: boolean): RecoverDecision {
 export function startRecovery(deps: RecoverDeps): { readonly finished: Promise<RecoverReport> } {
   const report: RecoverReport = { adopted: [], rolledBack: [], stopped: [], deleted: [], jobs: [], problems: [] };
   const tasks = deps.store.vms.unsettled().map((record) => {
-    const locked = deps.locks.acquire(record.id, { holder: 'recovery' });
+    const locked = deps.locks.acquire(record.id, { holder: recoveryHolder });
     return async (): Promise<void> => {
       const release = await locked;
       try {

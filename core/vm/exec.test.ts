@@ -1,7 +1,9 @@
+import { execFile } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
+import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { frameKind } from '../api.ts';
-import type { FrameStream } from '../plugin-api.ts';
+import type { FrameStream, Step } from '../plugin-api.ts';
 import { fakeDriverPlugins } from '../../test/support/fake-driver.ts';
 import { bootTestDaemon, makePeer, tempState } from '../../test/support/vm-fixture.ts';
 import type { TestDaemon } from '../../test/support/vm-fixture.ts';
@@ -53,6 +55,31 @@ describe('vm.exec', () => {
     const client = await exec(daemon, ['sh', '-c', 'echo "$GREETING $FROM_SPEC"; echo oops >&2; exit 42']);
     expect(await client.exit()).toEqual({ code: 42 });
     expect([client.data(frameKind.stdout).toString(), client.data(frameKind.stderr).toString()]).toEqual(['hello spec\n', 'oops\n']);
+  });
+
+  it('waits for a daemon that has just come up and is still adopting the VM', async () => {
+    const dir = tempState();
+    const gate = Promise.withResolvers<void>();
+    const order: string[] = [];
+    const session: Step<null, null> = {
+      name: 'fake.session', phase: 'ready', timeoutMs: 10_000, undoTimeoutMs: 10_000,
+      plan: () => ({ data: null, makes: [] }), run: () => Promise.resolve(null), undo: () => Promise.resolve(),
+      async adopt() { await gate.promise; order.push('adopted'); },
+    };
+    const plugins = () => fakeDriverPlugins({ steps: [session] });
+    const first = await bootTestDaemon({ dir, plugins });
+    await first.create({ name: 'devbox' });
+    first.crash();
+    const daemon = await bootTestDaemon({ dir, plugins });
+    const recovered = daemon.service.start().finished;
+    const client = await exec(daemon, ['true']);
+    const exit = client.exit().then((value) => { order.push('ran'); return value; });
+    // Meanwhile a command that does not wait would have run several times.
+    for (let i = 0; i < 10; i += 1) await promisify(execFile)('true');
+    gate.resolve();
+    expect(await exit).toEqual({ code: 0 });
+    await recovered;
+    expect(order).toEqual(['adopted', 'ran']);
   });
 
   it('tells a death by signal, and that a program is missing', async () => {

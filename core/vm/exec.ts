@@ -5,6 +5,7 @@ import { frameKind } from '../api.ts';
 import type { VmExecParams, VmExecResult } from '../api.ts';
 import type { GuestExecRequest, GuestProcess } from '../capabilities.ts';
 import { notRunning } from '../errors.ts';
+import { recoveryHolder } from '../lifecycle/recover.ts';
 import type { CallContext, FrameStream, Logger, Vm } from '../plugin-api.ts';
 import { toErrorBody } from '../rpc/wire-error.ts';
 import type { VmContext } from './context.ts';
@@ -45,6 +46,7 @@ async function serve(ctx: VmContext, session: Session, stream: FrameStream): Pro
   const gone = new AbortController();
   stream.onClose(() => gone.abort(new Error('the client is gone')));
   try {
+    await adopted(ctx, session.vm, gone.signal);
     const process = await ctx.agent().exec(session.vm, session.request, gone.signal);
     if (gone.signal.aborted) return process.hangup();
     gone.signal.addEventListener('abort', () => process.hangup(), { once: true });
@@ -58,6 +60,12 @@ async function serve(ctx: VmContext, session: Session, stream: FrameStream): Pro
   } finally {
     stream.end();
   }
+}
+
+/** A daemon that has just come up listens before it has its sessions again; recovery of a VM is bounded by its steps' limits. */
+async function adopted(ctx: VmContext, vm: Vm, signal: AbortSignal): Promise<void> {
+  if (ctx.locks.holder(vm.id) !== recoveryHolder) return;
+  await ctx.locks.run(vm.id, { holder: 'vm.exec', signal, subject: `VM ${vm.name}` }, () => undefined);
 }
 
 async function bridge(process: GuestProcess, stream: FrameStream, log: Logger): Promise<unknown> {
