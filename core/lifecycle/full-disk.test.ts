@@ -80,3 +80,13 @@ it('clears what a full disk left half-marked by itself, once there is room', asy
   await expect.poll(async () => (await show(daemon, 'devbox')).state, { timeout: 20_000 }).toBe('stopped');
   await expect.poll(() => processesOf(daemon), { timeout: 20_000 }).toEqual([]);
 });
+
+it('a reboot of the guest that cannot be counted is no fault of whoever reports it', async () => {
+  const daemon = await boot(tempState());
+  const { id } = await daemon.create({ name: 'devbox' });
+  const allow = refuseWrites(daemon.paths);
+  daemon.registry.rebooted(id);
+  allow();
+  daemon.registry.rebooted(id);
+  expect((await show(daemon, 'devbox')).reboots).toBe(1);
+});

@@ -3,6 +3,7 @@ import type { Processes, VmEndReason, Vms } from '../capabilities.ts';
 import { lifelineProcess } from '../lifecycle/lifeline.ts';
 import type { Logger, Vm } from '../plugin-api.ts';
 import type { Store } from '../store/store.ts';
+import { tryWrite } from '../store/try-write.ts';
 import type { ToVm } from './record.ts';
 
 type Change = Parameters<Parameters<Vms['onChange']>[0]>[0];
@@ -42,7 +43,7 @@ export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
     },
     rebooted(id) {
       const record = store.vms.get(id);
-      if (record !== undefined) store.vms.update(id, { reboots: record.reboots + 1 });
+      if (record !== undefined) tryWrite(deps.log, `reboots of ${record.name}`, () => store.vms.update(id, { reboots: record.reboots + 1 }));
     },
     note(id, text) {
       if (text === '' || store.vms.get(id) === undefined) notes.delete(id);
