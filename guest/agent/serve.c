@@ -13,7 +13,7 @@
 #include "server.h"
 #include "util.h"
 
-#define FIXED_POLLS 2
+#define FIXED_POLLS 3
 #define MAX_POLLS (FIXED_POLLS + MAX_STREAMS * POLLS_PER_STREAM)
 // Input is parsed in pieces so small that the answers to one always fit SESSION_RESERVE.
 #define SLICE 2048
@@ -22,6 +22,7 @@
 #define FAST_RETRY_MS 5
 #define SLOW_RETRY_MS 100
 #define FAST_PERIOD_MS 10000
+// So long the host may take to read our last words, and a command that asked for the shutdown to end and be reported.
 #define SHUTDOWN_FLUSH_MS 500
 
 // The way to the host. A port stays open while nobody listens at its other end (`up` is false then).
@@ -37,6 +38,9 @@ struct loop {
   uint8_t in[64 * 1024];
   size_t in_start, in_length;
   int64_t shutdown_at;
+  // Requests of the guest's own tools; -1 unless the agent is init.
+  int initctl;
+  bool guest_asked;
 };
 
 static void on_reset(void *owner) { streams_detach(owner); }
@@ -84,6 +88,12 @@ static int open_signals(void) {
   return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
+static void guest_asks(struct loop *loop, enum shutdown_how how) {
+  if (how == SHUTDOWN_NONE || loop->server.shutdown != SHUTDOWN_NONE) return;
+  loop->server.shutdown = how;
+  loop->guest_asked = true;
+}
+
 static void take_signals(struct loop *loop) {
   struct signalfd_siginfo info;
   struct server *server = &loop->server;
@@ -91,7 +101,7 @@ static void take_signals(struct loop *loop) {
     int number = (int)info.ssi_signo;
     if (number == SIGCHLD || number == SIGHUP) continue;
     if (server->is_init)
-      server->shutdown = shutdown_for_signal(number);
+      guest_asks(loop, shutdown_for_signal(number));
     else if (number == SIGTERM || number == SIGINT)
       _exit(0);
   }
@@ -184,7 +194,8 @@ static void shut_down_when_due(struct loop *loop) {
   size_t length;
   session_output(&server->session, &length);
   if (loop->shutdown_at == 0) loop->shutdown_at = now_ms() + SHUTDOWN_FLUSH_MS;
-  if (length > 0 && loop->link.up && now_ms() < loop->shutdown_at) return;
+  bool busy = length > 0 || (loop->guest_asked && !streams_idle(server));
+  if (busy && loop->link.up && now_ms() < loop->shutdown_at) return;
   enum shutdown_how how = server->shutdown;
   server->shutdown = SHUTDOWN_NONE;
   loop->shutdown_at = 0;
@@ -202,12 +213,14 @@ static void turn(struct loop *loop) {
   fds[0] = (struct pollfd){.fd = link->signals, .events = POLLIN};
   fds[1] = (struct pollfd){.fd = link->up ? link->fd : link->is_port ? -1 : link->listener, .events = link->up ? events : POLLIN};
   if (link->up && events == 0) fds[1].fd = -1;
+  fds[2] = (struct pollfd){.fd = loop->initctl, .events = POLLIN};
   size_t count = streams_poll(&loop->server, fds + FIXED_POLLS, owners);
   int ready = poll(fds, FIXED_POLLS + count, loop_timeout(loop));
   if (ready > 0) {
     // First the streams: the input below may free some.
     streams_ready(&loop->server, fds + FIXED_POLLS, owners, count);
     if (fds[0].revents) take_signals(loop);
+    if (fds[2].revents) guest_asks(loop, initctl_take(loop->initctl));
   }
   if (!link->up) {
     if (link->is_port)
@@ -245,6 +258,7 @@ int serve(const struct config *config, const struct serve_options *options) {
   server_init(&loop->server, config, options->is_init);
   loop->link = (struct link){.fd = -1, .listener = -1, .is_port = options->fd < 0, .since = now_ms()};
   loop->link.signals = open_signals();
+  loop->initctl = options->is_init ? initctl_open(INITCTL_PATH) : -1;
   if (options->fd >= 0) adopt_socket(&loop->link, options->fd);
   const struct link *link = &loop->link;
   // Only a single given connection can be used up.

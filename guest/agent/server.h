@@ -57,6 +57,15 @@ int serve(const struct config *config, const struct serve_options *options);
 // port.c: the open virtio port named banger.agent, or -1.
 int port_open(void);
 
+// initctl.c: the FIFO on which sysvinit's and systemd's tools ask init for another runlevel.
+#define INITCTL_PATH "/run/initctl"
+// -1 when it cannot be made, which is said in the log.
+int initctl_open(const char *path);
+// Takes everything out of the FIFO, without waiting; what it asks for, SHUTDOWN_NONE when that is nothing we do.
+enum shutdown_how initctl_take(int fd);
+// Returns how many bytes are done with; the rest may be the beginning of a request. `*how` is set once.
+size_t initctl_parse(const uint8_t *data, size_t length, enum shutdown_how *how);
+
 // shutdown.c
 // Asks the init of the image, whichever it is.
 void shutdown_image(enum shutdown_how how);

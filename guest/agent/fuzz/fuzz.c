@@ -1,6 +1,7 @@
 // Feeds the session random and mutated input, in random pieces, with sanitizers watching. Nothing is started for it: the two
 // functions that would (exec_start, dial_start) are replaced here by pipes, so that streams live, move data and end.
 // usage: fuzz SECONDS [SEED]
+//        fuzz initctl PATH    makes the FIFO and prints what each batch of requests asks for, until stdin ends
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
@@ -168,7 +169,33 @@ static void feed(struct server *server, const uint8_t *data, size_t length) {
   }
 }
 
+// Whole, cut off and bent requests, among garbage.
+static void feed_initctl(void) {
+  static const uint8_t head[] = {0x69, 0x19, 0x09, 0x03, 1, 0, 0, 0, '6'};
+  enum shutdown_how how = SHUTDOWN_NONE;
+  size_t length = below(1200);
+  uint8_t *data = malloc(length);
+  for (size_t i = 0; i < length; i++) data[i] = (uint8_t)(below(2) ? 0 : next_random());
+  for (uint32_t i = 0, n = below(4); i < n && length > sizeof head; i++) memcpy(data + below((uint32_t)(length - sizeof head)), head, sizeof head);
+  size_t used = initctl_parse(data, length, &how);
+  if (used > length || length - used >= 384 || (how != SHUTDOWN_NONE && used < 384)) abort();
+  free(data);
+}
+
+static int serve_initctl(const char *path) {
+  static const char *const names[] = {"nothing", "power off", "reboot"};
+  struct pollfd fds[2] = {{.fd = initctl_open(path), .events = POLLIN}, {.fd = 0, .events = POLLIN}};
+  if (fds[0].fd < 0) return 1;
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  puts("listening");
+  while (poll(fds, 2, -1) >= 0 && !fds[1].revents)
+    if (fds[0].revents) puts(names[initctl_take(fds[0].fd)]);
+  close(fds[0].fd);
+  return 0;
+}
+
 int main(int argc, char **argv) {
+  if (argc == 3 && strcmp(argv[1], "initctl") == 0) return serve_initctl(argv[2]);
   static struct server server;
   static uint8_t input[1 << 20];
   struct config config = {0};
@@ -182,6 +209,7 @@ int main(int argc, char **argv) {
   for (; now_ms() < end; rounds++) {
     feed(&server, input, make_input(input));
     server.shutdown = SHUTDOWN_NONE;
+    feed_initctl();
     if (below(50) == 0) {
       streams_detach(&server);
       session_drop(&server.session);
