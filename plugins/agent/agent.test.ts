@@ -219,7 +219,7 @@ describe('flow', () => {
     expect(refused).toHaveLength(4);
     expect(refused[0]?.reason).toMatchObject({ code: 'operation_failed', message: 'cannot run the command in devbox: too many streams' });
     for (const c of children) if (c.status === 'fulfilled') c.value.signal('KILL');
-    await Promise.all(children.map((c) => (c.status === 'fulfilled' ? c.value.exit : undefined)));
+    await Promise.all(children.flatMap((c) => (c.status === 'fulfilled' ? [c.value.exit] : [])));
     expect((await collect(await run(host.session, ['echo', 'still']))).stdout).toBe('still\n');
   });
 });

@@ -5,6 +5,9 @@ import { readyStep, shutdownStep } from './ready.ts';
 import { agentConfig } from './schema.ts';
 import { seedStep } from './seed.ts';
 
+/** How long an agent may take to say that it will shut its guest down. */
+const acknowledgeMs = 2000;
+
 export default definePlugin({
   name: 'agent',
   version: '0.1.0',
@@ -25,7 +28,10 @@ export default definePlugin({
     ctx.contribute('machine', 'agent.initrd', (machine, { vm }) => ({ ...machine, initrdPath: join(vm.dir, agentFiles.initrd) }));
     ctx.step(seedStep({ kernels: ctx.use(Kernels), host }));
     ctx.step(readyStep(links, ctx.config.ready_timeout_seconds * 1000));
-    ctx.beforeStop(shutdownStep(links, ctx.config.shutdown_timeout_seconds * 1000 * host.slowdown));
+    ctx.beforeStop(shutdownStep(links, {
+      timeoutMs: ctx.config.shutdown_timeout_seconds * 1000 * host.slowdown,
+      acknowledgeMs: acknowledgeMs * host.slowdown,
+    }));
     ctx.onDispose(() => links.closeAll());
   },
 });

@@ -1,4 +1,5 @@
 // Step `agent.ready`: the VM has started when its agent has said so. And the stop step that asks the guest to power off.
+import { timedOut } from '../../core/plugin-api.ts';
 import type { Step, StopStep } from '../../core/plugin-api.ts';
 import type { AgentLinks } from './guest-agent.ts';
 
@@ -26,10 +27,22 @@ export function readyStep(agent: AgentLinks, timeoutMs: number): Step<null, Read
   };
 }
 
-export function shutdownStep(agent: AgentLinks, timeoutMs: number): StopStep {
+/**
+ * Asks the guest to power off. An agent that does not say within `acknowledgeMs` that it will, fails the step, so that a frozen
+ * guest does not hold up the stop for `timeoutMs`.
+ */
+export function shutdownStep(agent: Pick<AgentLinks, 'shutdown'>, { timeoutMs, acknowledgeMs }: { readonly timeoutMs: number; readonly acknowledgeMs: number }): StopStep {
   return {
     name: 'agent.shutdown',
     timeoutMs,
-    run: ({ vm, signal }) => agent.shutdown(vm, 'poweroff', signal),
+    async run({ vm, signal }) {
+      const silence = AbortSignal.timeout(acknowledgeMs);
+      try {
+        await agent.shutdown(vm, 'poweroff', AbortSignal.any([signal, silence]));
+      } catch (error) {
+        if (silence.aborted && !signal.aborted) throw timedOut(`answer of the guest agent of ${vm.name}`, acknowledgeMs);
+        throw error;
+      }
+    },
   };
 }
