@@ -148,6 +148,8 @@ function createForwardServer({ vm, forward, agent, log, connections }: ForwardSe
       });
   });
   server.maxConnections = maxConnections;
+  // A connection that could not be accepted (no memory, no descriptors) is told here, too, and must not end the daemon.
+  server.on('error', (error) => log.warn({ vm: vm.name, guestPort: forward.guestPort, err: error }, 'A published port had an error'));
   return server;
 }
 
