@@ -3,12 +3,12 @@ import type { LeakReport, ReclaimResult } from '../api.ts';
 import type { Vms } from '../capabilities.ts';
 import { createKeyedLock } from '../lock.ts';
 import type { RecoverReport } from '../lifecycle/recover.ts';
-import { keepTrack } from './context.ts';
+import { keepTrack, liveProcess } from './context.ts';
 import type { VmContext, VmServiceDeps } from './context.ts';
-import { listVms } from './list.ts';
 import { createVmMethods } from './methods.ts';
 import type { MethodTable } from './methods.ts';
 import { createToVm } from './record.ts';
+import { deriveState } from './states.ts';
 import { createWatcher } from './watch.ts';
 
 export interface VmService {
@@ -44,9 +44,10 @@ export function createVmService(deps: VmServiceDeps): VmService {
       while (ctx.background.size > 0) await Promise.all(ctx.background);
     },
     counts() {
-      const { vms } = listVms(ctx);
+      // Asked each second while nobody is connected: only VMs with something going on are looked at.
+      const states = ctx.store.vms.unsettled().map((record) => deriveState(record, liveProcess(ctx, record.id) !== undefined));
       // A VM on its way up or down keeps the daemon, too.
-      return { total: vms.length, running: vms.filter(({ state }) => state === 'running' || state === 'starting' || state === 'stopping').length };
+      return { total: ctx.store.vms.names().length, running: states.filter((state) => state === 'running' || state === 'starting' || state === 'stopping').length };
     },
     leaks: (signal) => deps.lifecycle.leaks(signal),
     reclaim: (call) => deps.lifecycle.reclaim(call),
