@@ -3,7 +3,7 @@ import { access, constants, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CheckResult, DoctorCheck } from '../../core/plugin-api.ts';
 import { archiveLines, hostCodename, readHostSources } from './debian/apt-sources.ts';
-import { currentUser, hasSubIds } from './debian/source.ts';
+import { currentUser, hasSubIds, subIdsHint } from './debian/source.ts';
 import type { ImagesConfig } from './schema.ts';
 
 const directories = ['/usr/local/sbin', '/usr/local/bin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'];
@@ -43,7 +43,7 @@ async function checkRootless(): Promise<CheckResult> {
   if (tables.every((table) => hasSubIds(table, user))) return { level: 'pass', detail: ['/etc/subuid and /etc/subgid have a range'] };
   return {
     level: 'warn', detail: [`no range of 65536 subordinate ids for ${user[0]}: images cannot be built without root`],
-    hint: `usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${user[0]}`,
+    hint: subIdsHint(user),
   };
 }
 

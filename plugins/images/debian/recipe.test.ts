@@ -6,7 +6,7 @@ import { afterEach, beforeEach, expect, test } from 'vitest';
 import { handOverAptOptions } from './apt-options.ts';
 import { createProgressReader } from './progress.ts';
 import { customizeHook } from './recipe.ts';
-import { createDebianSource, hasSubIds } from './source.ts';
+import { createDebianSource, hasSubIds, subIdsHint } from './source.ts';
 import { createImageTools } from '../tools.ts';
 import { createExec } from '../../../core/exec.ts';
 
@@ -78,4 +78,9 @@ test('knows the releases the recipe is written for', async () => {
   expect(await source.knows('debian-bookworm')).toEqual({ name: 'debian-bookworm' });
   expect(await source.knows('debian-sarge')).toBeUndefined();
   expect(await source.knows('debian')).toBeUndefined();
+});
+
+test('the hint for rootless builds is one command, also for a uid without a name', () => {
+  expect(subIdsHint(['me', '1000'])).toContain('usermod --add-subuids 100000-165535 --add-subgids 100000-165535 me');
+  expect(subIdsHint(['64124'])).toContain('useradd --uid 64124');
 });

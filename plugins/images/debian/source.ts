@@ -77,13 +77,18 @@ async function sourceLines(settings: DebianSettings, release: string): Promise<s
 async function requireRootless(tools: ImageTools): Promise<void> {
   await tools.require('newuidmap', 'uidmap');
   const user = currentUser();
-  for (const file of ['/etc/subuid', '/etc/subgid']) {
-    const table = await readFile(file, 'utf8').catch(() => '');
-    if (!hasSubIds(table, user)) {
-      throw missingRequirement(`${file} has no range of at least 65536 ids for ${user[0]}`,
-        `an administrator can add one: usermod --add-${file.endsWith('uid') ? 'subuids' : 'subgids'} 100000-165535 ${user[0]}`);
-    }
+  const files = ['/etc/subuid', '/etc/subgid'];
+  const tables = await Promise.all(files.map((file) => readFile(file, 'utf8').catch(() => '')));
+  const lacking = files.filter((_, index) => !hasSubIds(tables[index] ?? '', user));
+  if (lacking.length > 0) {
+    throw missingRequirement(`${lacking.join(' and ')} ${lacking.length > 1 ? 'have' : 'has'} no range of at least 65536 ids for ${user[0]}`, subIdsHint(user));
   }
+}
+
+/** The one command that gives `user` both ranges. newuidmap(1) knows only users with a passwd entry. */
+export function subIdsHint(user: readonly string[]): string {
+  if (user.length === 1) return `uid ${user[0]} has no passwd entry, which newuidmap needs; an administrator can add one: useradd --uid ${user[0]} <name>`;
+  return `an administrator can add it: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${user[0]}`;
 }
 
 /** Name and uid, as the tables of subuid(5) may have either; only the uid for a user without a passwd entry. */
