@@ -69,7 +69,7 @@ install_packages() {
   fi
   attempt=1
   # shellcheck disable=SC2086 -- a list of words
-  until $as_root apt-get update -q && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $missing; do
+  until $as_root apt-get update -q && $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y -o Dpkg::Use-Pty=0 --no-install-recommends $missing; do
     [ "$attempt" -lt 3 ] || fail 'apt failed three times; its messages are above'
     say "apt failed, trying again in $((attempt * 5)) s"
     sleep $((attempt * 5))
