@@ -38,7 +38,7 @@ export function bootStep(deps: BootDeps): Step<BootPlan, QemuHandle> {
     run: (ctx, plan) => runBoot(ctx, plan, deps),
     undo: (ctx, plan, handle) => undoBoot(ctx, plan, handle, deps),
     adopt: async (ctx, plan) => {
-      await deps.watcher.attach(ctx.vm, plan.qmpSocket, { timeoutMs: controlTimeoutMs, signal: ctx.signal });
+      await deps.watcher.adopt(ctx.vm, plan.qmpSocket, { timeoutMs: controlTimeoutMs, signal: ctx.signal });
     },
   };
 }

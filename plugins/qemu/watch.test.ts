@@ -26,7 +26,7 @@ beforeEach(async () => {
     get: () => vm, list: () => [vm], isRunning: () => true, onChange: () => () => {},
     ended: (_id, reason) => told.push(`ended ${reason}`), rebooted: () => told.push('rebooted'), note: (_id, text) => told.push(text),
   };
-  watcher = createWatcher(vms, log);
+  watcher = createWatcher(vms, log, { retryMs: 10 });
   server = createServer((socket) => {
     peer = socket;
     socket.on('error', () => {});
@@ -72,6 +72,21 @@ test('tells a full host disk once', async () => {
   raise('BLOCK_IO_ERROR', data);
   peer?.end();
   await expect.poll(() => told, limit).toEqual(['host disk full: writes of the guest fail', 'ended vmm-died']);
+});
+
+test('a VMM that is frozen when the daemon comes up is watched once it answers again', async () => {
+  watcher.detachAll();
+  const answering = server.listeners('connection')[0] as (socket: Socket) => void;
+  const silent: Socket[] = [];
+  server.removeAllListeners('connection').on('connection', (socket) => { silent.push(socket.on('error', () => {})); });
+  await expect(watcher.adopt(vm, path, { timeoutMs: 50 })).rejects.toMatchObject({ code: 'timeout' });
+  expect(watcher.client(vm.id)).toBeUndefined();
+  server.removeAllListeners('connection').on('connection', answering);
+  await expect.poll(() => watcher.client(vm.id) !== undefined, limit).toBe(true);
+  raise('SHUTDOWN', { guest: true, reason: 'guest-shutdown' });
+  peer?.end();
+  await expect.poll(() => told, limit).toEqual(['ended guest-poweroff']);
+  for (const socket of silent) socket.destroy();
 });
 
 test('a connection handed over or let go tells nothing', async () => {

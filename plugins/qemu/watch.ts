@@ -1,4 +1,5 @@
 // What QEMU tells while a VM runs: the end and its reason, a full host disk. One control connection for each VM.
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger, Vm, VmEndReason, Vms } from '../../core/plugin-api.ts';
 import { connectQmp } from './qmp.ts';
 import type { QmpClient, QmpEvent } from './qmp.ts';
@@ -6,6 +7,8 @@ import type { QmpClient, QmpEvent } from './qmp.ts';
 export interface Watcher {
   /** Connects and watches until the VMM is gone. A second call for the same VM takes over. */
   attach(vm: Vm, socket: string, options: { readonly timeoutMs: number; readonly signal?: AbortSignal }): Promise<QmpClient>;
+  /** As `attach`, for a VMM that is there already: one that does not answer now is tried again until it does or the VM is let go. */
+  adopt(vm: Vm, socket: string, options: { readonly timeoutMs: number; readonly signal?: AbortSignal }): Promise<QmpClient>;
   client(vmId: string): QmpClient | undefined;
   /** Hands the connection over; its end is not reported any more. */
   release(vmId: string): QmpClient | undefined;
@@ -18,37 +21,71 @@ const shutdownReasons: Readonly<Record<string, VmEndReason>> = {
   'guest-shutdown': 'guest-poweroff', 'guest-panic': 'guest-panic', 'host-qmp-quit': 'stopped', 'host-signal': 'killed',
 };
 
-/** Makes the watcher of all VMs of this driver. */
-export function createWatcher(vms: Vms, log: Logger): Watcher {
+/** Makes the watcher of all VMs of this driver. `retryMs`: pause between tries to adopt. */
+export function createWatcher(vms: Vms, log: Logger, { retryMs = 2_000 }: { readonly retryMs?: number } = {}): Watcher {
   const watched = new Map<string, { client: QmpClient; reason: VmEndReason | undefined }>();
+  const tries = new Map<string, AbortController>();
+  const stopTrying = (vmId: string): void => {
+    tries.get(vmId)?.abort();
+    tries.delete(vmId);
+  };
   const detach = (vmId: string): void => {
+    stopTrying(vmId);
     const entry = watched.get(vmId);
     watched.delete(vmId);
     entry?.client.close();
   };
+  const watch: Watcher['attach'] = async (vm, socket, options) => {
+    const report = new Reporter(vm, vms, log);
+    const client = await connectQmp(socket, { ...options, onEvent: (event) => report.receive(event) });
+    const entry = { client, reason: undefined };
+    watched.set(vm.id, entry);
+    client.onClose(() => {
+      // Only the connection in the table speaks for the VM: a detached one ends without meaning.
+      if (watched.get(vm.id) !== entry) return;
+      watched.delete(vm.id);
+      vms.ended(vm.id, report.reason ?? 'vmm-died');
+    });
+    return client;
+  };
+  const keepTrying = async (vm: Vm, socket: string, timeoutMs: number): Promise<void> => {
+    const control = new AbortController();
+    const { signal } = control;
+    tries.set(vm.id, control);
+    while (!signal.aborted) {
+      try {
+        await delay(retryMs, undefined, { signal, ref: false });
+        await watch(vm, socket, { timeoutMs, signal });
+        if (signal.aborted) detach(vm.id);
+        return stopTrying(vm.id);
+      } catch (error) {
+        log.debug({ vm: vm.name, err: error }, 'the VMM does not answer yet');
+      }
+    }
+  };
   return {
-    async attach(vm, socket, options) {
+    attach(vm, socket, options) {
       detach(vm.id);
-      const report = new Reporter(vm, vms, log);
-      const client = await connectQmp(socket, { ...options, onEvent: (event) => report.receive(event) });
-      const entry = { client, reason: undefined };
-      watched.set(vm.id, entry);
-      client.onClose(() => {
-        // Only the connection in the table speaks for the VM: a detached one ends without meaning.
-        if (watched.get(vm.id) !== entry) return;
-        watched.delete(vm.id);
-        vms.ended(vm.id, report.reason ?? 'vmm-died');
-      });
-      return client;
+      return watch(vm, socket, options);
+    },
+    async adopt(vm, socket, options) {
+      detach(vm.id);
+      try {
+        return await watch(vm, socket, options);
+      } catch (error) {
+        void keepTrying(vm, socket, options.timeoutMs);
+        throw error;
+      }
     },
     client: (vmId) => watched.get(vmId)?.client,
     release: (vmId) => {
+      stopTrying(vmId);
       const entry = watched.get(vmId);
       watched.delete(vmId);
       return entry?.client;
     },
     detach,
-    detachAll: () => { for (const id of watched.keys()) detach(id); },
+    detachAll: () => { for (const id of [...watched.keys(), ...tries.keys()]) detach(id); },
   };
 }
 
