@@ -100,9 +100,21 @@ export class DaemonLink implements Daemon {
     const gone = whenClosed(this.#client);
     await this.#client.call('shutdown', {}, { timeoutMs: helloTimeoutMs }).catch(ignoreLostConnection);
     await gone;
-    this.#client = await connectOrStart(this.paths, this.#options);
-    const theirs = await sayHello(this.#client);
+    const theirs = await this.#meetNext();
     if (major(theirs.protocol) !== major(protocolVersion)) throw wrongProtocol(theirs.protocol);
+  }
+
+  /** The ending daemon may still take connections for a moment, and then breaks them. */
+  async #meetNext(): Promise<HelloResult> {
+    for (let attempt = 1; ; attempt++) {
+      this.#client = await connectOrStart(this.paths, this.#options);
+      try {
+        return await sayHello(this.#client);
+      } catch (error) {
+        if (attempt === 5) throw error;
+        ignoreLostConnection(error);
+      }
+    }
   }
 }
 
