@@ -145,7 +145,9 @@ describe('terminal', () => {
   });
 
   it('turns Ctrl-C into INT and ends input with Ctrl-D', async () => {
-    const child = await run(host.session, ['sleep', '1000'], { tty, stdin: true });
+    const child = await run(host.session, ['sh', '-c', 'echo ready; exec sleep 1000'], { tty, stdin: true });
+    const output = gather(child.stdout);
+    await until(() => output().includes('ready'), 'the command');
     child.stdin.write('\x03');
     expect(await child.exit).toEqual({ signal: 'INT', number: 2 });
     const cat = await run(host.session, ['cat'], { tty, stdin: true });
