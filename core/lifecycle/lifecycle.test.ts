@@ -241,7 +241,7 @@ describe('a daemon that dies', () => {
     const vm = await first.create({ name: 'devbox' });
     first.crash();
     process.kill(vm.process?.pid ?? 0, 'SIGKILL');
-    await waitFor('the VMM to be gone', () => !first.processes.isAlive(vm.process!));
+    await waitFor('the VMM to be gone', () => first.processes.identify(vm.process?.pid ?? 0) === undefined);
     const second = await boot(dir);
     expect((await second.service.start().finished).stopped).toEqual(['devbox']);
     expect((await second.call('vm.show', { ref: 'devbox' })).vm).toMatchObject({ state: 'stopped', stateReason: 'ended while no daemon ran' });
