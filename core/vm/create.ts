@@ -9,6 +9,7 @@ import type { VmRecord } from '../store/vms.ts';
 import { nowIso } from './context.ts';
 import type { VmContext } from './context.ts';
 import { holdLease } from './lease.ts';
+import { requireHostRoom } from './preflight.ts';
 import { checkSpec, chooseDriver, ensureParts } from './spec.ts';
 import { viewOf } from './view.ts';
 
@@ -28,11 +29,12 @@ export async function createVm(ctx: VmContext, params: VmCreateParams, call: Cal
   call.stage('resolve', 'image and kernel');
   const { image, kernel } = await ensureParts(ctx, params, { opId: call.opId, signal: call.signal, stage: (name, detail) => call.stage(name, detail) });
   call.signal.throwIfAborted();
+  if (params.start !== false) await requireStartable(ctx, checked.memoryMiB, params.name);
   const spec: VmSpec = { ...checked, image: image.id, imageName: image.name, kernel: kernel.id, driver };
   const id = createVmId();
   const release = await ctx.locks.acquire(id, { holder: `vm.create (${call.opId})` });
   try {
-    const record = await reserve(ctx, { id, spec, params });
+    const record = await reserve(ctx, { id, spec, params }, call.opId);
     ctx.operations.describe(call.opId, record.name);
     const signal = params.lease === true ? AbortSignal.any([call.signal, holdLease(ctx, record, call.peer)]) : call.signal;
     if (params.start !== false) await firstStart(ctx, record, withSignal(call, signal));
@@ -57,18 +59,26 @@ export function createStatus(ctx: VmContext, id: string): { operation: Operation
   return record === undefined ? { operation } : { operation, vm: viewOf(ctx, record) };
 }
 
+/** What a start would refuse later, refused before anything is made. */
+async function requireStartable(ctx: VmContext, memoryMiB: number, name = 'to be created'): Promise<void> {
+  ctx.agent();
+  await requireHostRoom({ name, memoryMiB, stateDir: ctx.paths.stateDir });
+}
+
 function requireFree(ctx: VmContext, name: string): void {
   if (ctx.store.vms.getByName(name) !== undefined) throw alreadyExists('VM', name);
 }
 
 interface Reservation { readonly id: string; readonly spec: VmSpec; readonly params: VmCreateParams }
 
-function reserve(ctx: VmContext, { id, spec, params }: Reservation): Promise<VmRecord> {
+function reserve(ctx: VmContext, { id, spec, params }: Reservation, opId: string): Promise<VmRecord> {
   return ctx.createLock.run('create', { holder: 'vm.create' }, () => ctx.store.transaction(() => {
     if (params.name !== undefined) requireFree(ctx, params.name);
     const name = params.name ?? generateName((candidate) => ctx.store.vms.getByName(candidate) !== undefined);
     const record: VmRecord = {
       id, name, slot: ctx.store.vms.freeSlot(), spec, createdAt: nowIso(ctx), lease: params.lease === true, published: false, reboots: 0,
+      // A daemon that dies between this row and the start leaves an interrupted start, not a VM that nobody began.
+      ...(params.start === false ? {} : { activity: 'starting', activityOp: opId }),
     };
     ctx.store.vms.insert(record);
     // Inside the transaction: a record without its directory does not stay.

@@ -1,5 +1,5 @@
 import { readFileSync, readdirSync } from 'node:fs';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { VmListResult, VmPlanResult, VmView } from '../api.ts';
 import { fakeDriverPlugins } from '../../test/support/fake-driver.ts';
 import type { FakeDriverOptions } from '../../test/support/fake-driver.ts';
@@ -48,6 +48,20 @@ describe('creating', () => {
     const again = await daemon.create({ start: false });
     expect(daemon.store.vms.get(again.id)?.slot).toBe(3);
     expect(again.state).toBe('created');
+  });
+
+  it('refuses what the host has no memory for before there is a record', async () => {
+    const daemon = await boot();
+    await expect(daemon.create({ name: 'huge', memoryMiB: 1024 * 1024 })).rejects.toMatchObject({ code: 'missing_requirement' });
+    expect(daemon.store.vms.list()).toEqual([]);
+  });
+
+  it('writes the record as a start under way, so that a daemon that dies right then leaves an interrupted start', async () => {
+    const daemon = await boot();
+    const insert = vi.spyOn(daemon.store.vms, 'insert');
+    await daemon.create({ name: 'begun' });
+    await daemon.create({ name: 'resting', start: false });
+    expect(insert.mock.calls.map(([record]) => [record.name, record.activity])).toEqual([['begun', 'starting'], ['resting', undefined]]);
   });
 
   it('refuses a taken name', async () => {

@@ -90,3 +90,25 @@ it('gives up when told to, names what it waited for, and knows no VM without a l
   links.close(vm.id);
   await expect(links.exec(vm, { command: ['true'], env: {}, stdin: false }, idle)).rejects.toMatchObject({ code: 'not_running' });
 });
+
+it('gives a guest up that neither begins a command nor refuses it', async () => {
+  const frozen = await startTestAgent(program);
+  const driver: VmmDriver = {
+    driveFormats: ['raw'], consoleLogs: () => [], available: () => Promise.resolve({ ok: true, preference: 1 }),
+    connectAgent: () => openSocket(frozen.socketPath),
+  };
+  const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, ended() {}, note() {}, rebooted() {}, onChange: () => () => {} };
+  const impatient = createGuestAgent({ vms, host: { slowdown: 1 }, log: quietLog, driver: () => driver, openLimitMs: 100 });
+  try {
+    await impatient.ready(vm, idle);
+    frozen.child.kill('SIGSTOP');
+    expect(await failureOf(impatient.exec(vm, { command: ['true'], env: {}, stdin: false }, idle))).toMatchObject({
+      code: 'timeout', message: expect.stringContaining('the guest of devbox to begin the command') as string,
+    });
+    expect(await failureOf(impatient.dial(vm, { host: '127.0.0.1', port: 1 }, idle))).toMatchObject({ code: 'timeout' });
+  } finally {
+    frozen.child.kill('SIGCONT');
+    impatient.closeAll();
+    await frozen.stop();
+  }
+});

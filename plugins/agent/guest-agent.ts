@@ -1,7 +1,7 @@
 // The `GuestAgent` capability: one link per running VM.
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { notRunning, operationFailed } from '../../core/plugin-api.ts';
+import { notRunning, operationFailed, timedOut } from '../../core/plugin-api.ts';
 import type { AgentInfo, GuestAgent, HostInfo, Logger, Vm, VmmDriver, Vms } from '../../core/plugin-api.ts';
 import { openDial, requestShutdown } from './dial-stream.ts';
 import { openExec } from './exec-stream.ts';
@@ -24,6 +24,8 @@ export interface AgentDeps {
   readonly host: Pick<HostInfo, 'slowdown'>;
   readonly log: Logger;
   driver(vm: Vm): VmmDriver | undefined;
+  /** How long the guest may take to begin a command or connection, before `slowdown`. @default 15000 */
+  readonly openLimitMs?: number;
 }
 
 export interface AgentLinks extends GuestAgent {
@@ -37,6 +39,7 @@ export interface AgentLinks extends GuestAgent {
 
 /** Waits are bounded by the caller's signal; this is for callers that set no limit of their own. */
 const defaultWaitMs = 30_000;
+const defaultOpenMs = 15_000;
 const never = new AbortController().signal;
 
 export async function readToken(vm: Vm): Promise<Buffer> {
@@ -74,6 +77,20 @@ export function createGuestAgent(deps: AgentDeps): AgentLinks {
     return link.session({ signal, timeoutMs });
   };
 
+  /** A frozen guest neither opens a stream nor refuses it. */
+  const openWithin = async <T>(what: string, signal: AbortSignal, open: (signal: AbortSignal) => Promise<T>): Promise<T> => {
+    const limitMs = (deps.openLimitMs ?? defaultOpenMs) * deps.host.slowdown;
+    const limit = new AbortController();
+    const timer = setTimeout(() => limit.abort(), limitMs);
+    try {
+      return await open(AbortSignal.any([signal, limit.signal]));
+    } catch (error) {
+      throw limit.signal.aborted && !signal.aborted ? timedOut(what, limitMs) : error;
+    } finally {
+      clearTimeout(timer);
+    }
+  };
+
   return {
     async ready(vm, signal) {
       const link = await open(vm);
@@ -97,11 +114,11 @@ export function createGuestAgent(deps: AgentDeps): AgentLinks {
     },
     async exec(vm, request, signal) {
       const found = await session(vm, signal);
-      return openExec(found.session, request, { subject: vm.name, signal });
+      return openWithin(`the guest of ${vm.name} to begin the command`, signal, (opening) => openExec(found.session, request, { subject: vm.name, signal: opening }));
     },
     async dial(vm, target, signal) {
       const found = await session(vm, signal);
-      return openDial(found.session, target, { subject: vm.name, signal });
+      return openWithin(`the guest of ${vm.name} to connect to port ${target.port}`, signal, (opening) => openDial(found.session, target, { subject: vm.name, signal: opening }));
     },
     async shutdown(vm, how, signal) {
       const found = await session(vm, signal);

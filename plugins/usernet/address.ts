@@ -39,3 +39,8 @@ export function guestNetwork(vm: Vm): GuestNetwork {
 export function netnsPidFile(vm: Vm): string {
   return join(vm.dir, 'netns.pid');
 }
+
+/** One word of the supervisor: starting, slirp-ready, slirp-died, ended. */
+export function netnsStatusFile(vm: Vm): string {
+  return join(vm.dir, 'netns.status');
+}

@@ -6,7 +6,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { missingRequirement, operationFailed } from '../../core/plugin-api.ts';
 import type { Exec, HostInfo, Plan, ProcessIdentity, Processes, Step, Vm } from '../../core/plugin-api.ts';
-import { netnsPidFile } from './address.ts';
+import { netnsPidFile, netnsStatusFile } from './address.ts';
 import { findProblems } from './requirements.ts';
 import type { NetworkHost } from './requirements.ts';
 import { sectionOf } from './schema.ts';
@@ -69,7 +69,7 @@ export function netnsStep(deps: NetnsDeps): Step<NetnsPlan, NetnsHandle> {
 function planNetns(vm: Vm): Plan<NetnsPlan> {
   const data = {
     mark: `${vm.mark}/${stepName}`, pidFile: netnsPidFile(vm),
-    statusFile: join(vm.dir, 'netns.status'), logFile: join(vm.dir, 'netns.log'),
+    statusFile: netnsStatusFile(vm), logFile: join(vm.dir, 'netns.log'),
   };
   return { data, makes: ['network namespace', 'process slirp4netns', `file ${data.pidFile}`, `file ${data.statusFile}`, `file ${data.logFile}`] };
 }

@@ -1,4 +1,4 @@
-import { Exec, GuestAgent, HostInfo, Processes, definePlugin } from '../../core/plugin-api.ts';
+import { Exec, GuestAgent, HostInfo, Processes, Vms, definePlugin } from '../../core/plugin-api.ts';
 import type { Json, Vm } from '../../core/plugin-api.ts';
 import { guestNetwork, loopbackAddress, netnsPidFile, userNic } from './address.ts';
 import { createForwards } from './forwards.ts';
@@ -8,6 +8,7 @@ import { networkHost, usernetChecks } from './requirements.ts';
 import type { CheckRuntime } from './requirements.ts';
 import { sectionOf, usernetConfig, usernetSection } from './schema.ts';
 import type { UsernetSection } from './schema.ts';
+import { watchUplinks } from './uplink-watch.ts';
 
 const runtime: CheckRuntime & { host?: HostInfo } = {};
 
@@ -21,7 +22,7 @@ export default definePlugin({
   version: '0.1.0',
   apiVersion: 1,
   summary: 'Outbound network without privileges, cut off from the host\'s loopback, and published ports',
-  requires: [Exec, GuestAgent, HostInfo, Processes],
+  requires: [Exec, GuestAgent, HostInfo, Processes, Vms],
   config: usernetConfig,
   spec: {
     schema: usernetSection,
@@ -51,6 +52,8 @@ export default definePlugin({
     ctx.step(netnsStep(netns));
     ctx.step(publishStep({ host, forwards }));
     ctx.reconfigure('usernet', reconfigurePublish({ host, forwards }));
+    const vms = ctx.use(Vms);
+    ctx.task('usernet.watch-uplinks', (signal) => watchUplinks(vms, signal));
     ctx.onDispose(() => forwards.closeAll());
   },
 });
