@@ -77,10 +77,10 @@ function reserve(ctx: VmContext, { id, spec, params }: Reservation, opId: string
     const name = params.name ?? generateName((candidate) => ctx.store.vms.getByName(candidate) !== undefined);
     const record: VmRecord = {
       id, name, slot: ctx.store.vms.freeSlot(), spec, createdAt: nowIso(ctx), lease: params.lease === true, published: false, reboots: 0,
-      // A daemon that dies between this row and the start leaves an interrupted start, not a VM that nobody began.
-      ...(params.start === false ? {} : { activity: 'starting', activityOp: opId }),
     };
     ctx.store.vms.insert(record);
+    // A daemon that dies between this row and the start leaves an interrupted start, not a VM that nobody began.
+    if (params.start !== false) ctx.store.vms.update(id, { activity: 'starting', activityOp: opId });
     // Inside the transaction: a record without its directory does not stay.
     ensureVmDirs(ctx.paths, id);
     return record;

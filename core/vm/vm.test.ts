@@ -1,4 +1,5 @@
 import { readFileSync, readdirSync } from 'node:fs';
+import { totalmem } from 'node:os';
 import { describe, expect, it, vi } from 'vitest';
 import type { VmListResult, VmPlanResult, VmView } from '../api.ts';
 import { fakeDriverPlugins } from '../../test/support/fake-driver.ts';
@@ -52,16 +53,17 @@ describe('creating', () => {
 
   it('refuses what the host has no memory for before there is a record', async () => {
     const daemon = await boot();
-    await expect(daemon.create({ name: 'huge', memoryMiB: 1024 * 1024 })).rejects.toMatchObject({ code: 'missing_requirement' });
+    await expect(daemon.create({ name: 'huge', memoryMiB: Math.floor(totalmem() / 1024 ** 2) - 1 })).rejects.toMatchObject({ code: 'missing_requirement' });
     expect(daemon.store.vms.list()).toEqual([]);
   });
 
   it('writes the record as a start under way, so that a daemon that dies right then leaves an interrupted start', async () => {
     const daemon = await boot();
-    const insert = vi.spyOn(daemon.store.vms, 'insert');
-    await daemon.create({ name: 'begun' });
     await daemon.create({ name: 'resting', start: false });
-    expect(insert.mock.calls.map(([record]) => [record.name, record.activity])).toEqual([['begun', 'starting'], ['resting', undefined]]);
+    const update = vi.spyOn(daemon.store.vms, 'update');
+    await daemon.create({ name: 'seen' });
+    expect(update.mock.calls[0]?.[1]).toMatchObject({ activity: 'starting', activityOp: expect.stringMatching(/^op-/) as string });
+    expect(daemon.store.vms.getByName('resting')?.activity).toBeUndefined();
   });
 
   it('refuses a taken name', async () => {
