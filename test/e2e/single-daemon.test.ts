@@ -1,11 +1,12 @@
 // One daemon per user, started by whoever comes first, replaced by a newer build when idle.
+import { execFile, spawnSync } from 'node:child_process';
 import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { makeHost, type Host } from '../support/host.ts';
 import { isLive } from '../support/processes.ts';
 import { repoRoot } from '../support/source-tree.ts';
-import { spawnSync } from 'node:child_process';
 
 let host: Host;
 beforeEach(async () => {
@@ -40,7 +41,8 @@ test('a newer CLI restarts an idle older daemon and leaves its VMs alone', async
   writeFileSync(stampFile, JSON.stringify({ ...stamp, build: 'f'.repeat(stamp.build.length), builtAt: '2099-01-01T00:00:00.000Z' }));
   const rebuilt = spawnSync('grep', ['-rlF', stamp.build, join(newer, 'dist')], { encoding: 'utf8' }).stdout.split('\n').filter(Boolean);
   for (const file of rebuilt) writeFileSync(file, readFileSync(file, 'utf8').replaceAll(stamp.build, 'f'.repeat(stamp.build.length)).replaceAll(stamp.builtAt, '2099-01-01T00:00:00.000Z'));
-  const run = spawnSync(join(newer, 'bin', 'banger'), ['vm', 'exec', 'untouched', '--', 'cat', '/proc/sys/kernel/random/boot_id'], { env: host.env, encoding: 'utf8', timeout: 60_000 });
+  // Not spawnSync: it would keep this process's own last connection open, and a daemon with other clients is left alone.
+  const run = await promisify(execFile)(join(newer, 'bin', 'banger'), ['vm', 'exec', 'untouched', '--', 'cat', '/proc/sys/kernel/random/boot_id'], { env: host.env, timeout: 60_000 });
   expect(run.stderr).toBe('');
   expect(run.stdout).toBe(boot);
   const newPid = await host.daemonPid();
