@@ -165,6 +165,7 @@ function createService(options: DaemonOptions, parts: DaemonParts, host: PluginH
     steps: registrations.steps, contributions: registrations.contributions, resources: registrations.resources,
     base: createBaseMachine({ images, kernels }),
     announce: (kind, vm) => parts.vms.announce(kind, vm),
+    takeEndReason: (vmId) => parts.vms.takeEndReason(vmId),
     ...(options.faults === undefined ? {} : { faults: options.faults }),
   });
   return createVmService({

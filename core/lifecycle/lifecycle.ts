@@ -1,5 +1,5 @@
 // The lifecycle, put together: how a VM starts and how everything it made is undone.
-import type { HostInfo, Processes } from '../capabilities.ts';
+import type { HostInfo, Processes, VmEndReason } from '../capabilities.ts';
 import type { LeakReport, ReclaimResult } from '../api.ts';
 import { isBangerError } from '../errors.ts';
 import type { KeyedLock } from '../lock.ts';
@@ -46,6 +46,8 @@ export interface LifecycleDeps {
   readonly base: (vm: Vm) => Promise<Contributions>;
   /** Told when a VM is up, down or gone (`VmRegistry.announce`). */
   readonly announce: (kind: 'started' | 'stopped' | 'deleted', vm: Vm) => void;
+  /** `VmRegistry.takeEndReason`. */
+  readonly takeEndReason?: (vmId: string) => VmEndReason | undefined;
   readonly now?: () => Date;
   readonly faults?: FaultPoints;
 }

@@ -25,8 +25,8 @@ export interface EndOptions {
   readonly reason: UndoReason;
   readonly opId: string;
   readonly log?: Logger;
-  /** Shown as the reason of state `stopped`. */
-  readonly endReason?: VmEndReason | undefined;
+  /** Shown as the reason of state `stopped`; a function is asked after the undos, which may learn it. */
+  readonly endReason?: VmEndReason | (() => VmEndReason) | undefined;
 }
 export interface Settle {
   /** Undoes what a start made; what has lifetime `vm` stays. */
@@ -53,7 +53,7 @@ export function createSettle(deps: SettleDeps): Settle {
       const lastError = problems.length > 0 ? undoError(vm, problems, options.opId) : undefined;
       note(record, {
         activity: undefined, activityOp: undefined,
-        ...(record.published || record.activity === 'stopping' ? { endReason: options.endReason } : {}),
+        ...(record.published || record.activity === 'stopping' ? { endReason: typeof options.endReason === 'function' ? options.endReason() : options.endReason } : {}),
         // An error of the last start stays until something succeeds or replaces it.
         ...(lastError !== undefined || record.published ? { lastError } : {}),
       }, options);

@@ -11,6 +11,7 @@ import { bootStep } from './boot.ts';
 import type { QemuHandle } from './capability.ts';
 import { createQemuDriver } from './driver.ts';
 import type { BootPlan } from './process.ts';
+import { connectQmp } from './qmp.ts';
 import { qemuConfig } from './schema.ts';
 import { powerdownStep } from './stop.ts';
 import { createWatcher } from './watch.ts';
@@ -54,7 +55,7 @@ function makeWorld(dir: string) {
   const config = qemuConfig.parse({});
   const accel = { name: 'tcg', reason: 'test' } as const;
   const watcher = createWatcher(vms, log);
-  const step = bootStep({ exec, processes, host, watcher, config, accel, log });
+  const step = bootStep({ exec, processes, host, vms, watcher, config, accel, log });
   const machine: MachineSpec = {
     kernelPath: join(dir, 'kernel'), initrdPath: join(dir, 'initrd'), cmdline: [], vcpu: 1, memoryMiB: 64, drives: [], nics: [],
   };
@@ -143,6 +144,17 @@ describe('qemu.boot', () => {
     await world.step.undo?.(world.undo('rollback'), plan, undefined);
     expect(leftovers()).toEqual([]);
     expect(world.processes.findByMark(plan.mark)).toEqual([]);
+  }, 60_000);
+
+  test('a new daemon learns from the exit record that the guest powered off meanwhile', async () => {
+    const handle = await world.step.run(world.start(), plan);
+    world.watcher.detachAll();
+    const client = await connectQmp(plan.qmpSocket, { timeoutMs: 10_000 });
+    await client.execute('quit', {}, { timeoutMs: 10_000 }).catch(() => undefined); // it may be gone before it answers
+    await expect.poll(() => isAlive(handle), limit).toBe(false);
+    await expect.poll(() => existsSync(plan.exitFile), limit).toBe(true);
+    await world.step.undo?.(world.undo('recover'), plan, handle);
+    expect(world.told).toEqual(['guest-poweroff']);
   }, 60_000);
 
   test('plans nothing for a VM of another driver', async () => {

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { isBangerError, missingRequirement } from '../../core/plugin-api.ts';
-import type { Exec, HostInfo, Logger, Plan, Processes, StartContext, Step, UndoContext, Vm } from '../../core/plugin-api.ts';
+import type { Exec, HostInfo, Logger, Plan, Processes, StartContext, Step, UndoContext, Vm, Vms } from '../../core/plugin-api.ts';
 import type { Accelerator } from './accel.ts';
 import { buildQemuArgs } from './args.ts';
 import { qemuDriverName } from './capability.ts';
@@ -17,6 +17,7 @@ export interface BootDeps {
   readonly exec: Exec;
   readonly processes: Processes;
   readonly host: HostInfo;
+  readonly vms: Pick<Vms, 'ended'>;
   readonly watcher: Watcher;
   readonly config: QemuConfig;
   readonly accel: Accelerator;
@@ -106,6 +107,8 @@ async function undoBoot(ctx: UndoContext, plan: BootPlan, handle: QemuHandle | u
   client?.close();
   const exit = await readExit(plan);
   if (exit) ctx.log.debug({ vm: ctx.vm.name, ...exit }, 'QEMU ended');
+  // No daemon was there to hear it: QEMU exits with 0 when its guest powers off, and nobody else asked it to.
+  if (ctx.reason === 'recover' && exit?.code === 0) deps.vms.ended(ctx.vm.id, 'guest-poweroff');
   await endVmm(plan, handle, deps.processes);
 }
 

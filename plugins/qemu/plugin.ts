@@ -25,10 +25,11 @@ export default definePlugin({
     const accel = chooseAccelerator(ctx.config.accel, accelHost);
     runtime.exec = exec;
     if (accel.name === 'tcg') host.slowdown = Math.max(host.slowdown, 4);
-    const watcher = createWatcher(ctx.use(Vms), ctx.log);
+    const vms = ctx.use(Vms);
+    const watcher = createWatcher(vms, ctx.log);
     const deps = { exec, host, accel, config: ctx.config, log: ctx.log };
     ctx.provide(VmmDriver, createQemuDriver(deps));
-    ctx.step(bootStep({ ...deps, processes: ctx.use(Processes), watcher }));
+    ctx.step(bootStep({ ...deps, processes: ctx.use(Processes), vms, watcher }));
     ctx.beforeStop(powerdownStep(watcher, host.slowdown));
     ctx.onDispose(() => watcher.detachAll());
   },
