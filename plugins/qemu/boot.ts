@@ -72,7 +72,7 @@ async function runBoot(ctx: StartContext, plan: BootPlan, deps: BootDeps): Promi
     machine: ctx.machine, name: ctx.vm.name, uuid: plan.uuid, accel: accel.name, machineType: config.machine,
     cpu: config.cpu ?? defaultCpu(accel), qmpFd: socketFds.qmp, agentFd: socketFds.agent,
   });
-  ctx.waitingFor(`QEMU of ${ctx.vm.name}`);
+  ctx.waitingFor(`QEMU of ${ctx.vm.name}${accel.name === 'tcg' ? ' (software emulation)' : ''}`);
   const handle = await launchVmm({
     plan, program, args, machine: ctx.machine, shim: join(deps.host.nativeDir, 'shim'),
     logMaxBytes: config.console_log_kib * 1024, group: accel.name === 'kvm' ? accel.group : undefined,
