@@ -50,3 +50,10 @@ test('a newer CLI restarts an idle older daemon and leaves its VMs alone', async
   expect(isLive(oldPid!)).toBe(false);
   expect((await host.vm('untouched')).state).toBe('running');
 });
+
+test('daemon stop returns when the process and its files are at rest', async () => {
+  await host.ok(['daemon', 'start']);
+  const pid = await host.daemonPid();
+  await host.ok(['daemon', 'stop']);
+  expect(isLive(pid!)).toBe(false);
+});
