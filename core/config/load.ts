@@ -119,9 +119,9 @@ function readEnv(env: Readonly<Record<string, string | undefined>>): { readonly 
   return { issues: [{ path: 'BANGER_LOG_LEVEL', message: `must be one of ${logLevels.join(', ')}${didYouMean(text, logLevels)}` }] };
 }
 
-/** Leaves of a parsed table by dotted key; a leaf that the file does not hold came from the schema's default. */
+/** Leaves of a parsed table by dotted key, none for an empty one; a leaf that the file does not hold came from the schema's default. */
 export function* valuesOf(parsed: unknown, raw: unknown, prefix: readonly string[] = []): Generator<[string, ConfigValue]> {
-  if (isTable(parsed) && (prefix.length === 0 || Object.keys(parsed).length > 0)) {
+  if (isTable(parsed)) {
     for (const [key, value] of Object.entries(parsed)) {
       if (value !== undefined) yield* valuesOf(value, isTable(raw) ? raw[key] : undefined, [...prefix, key]);
     }
