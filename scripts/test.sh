@@ -7,6 +7,9 @@ script=test
 
 sh scripts/setup.sh --tests
 use_node24
+# An ordinary user's PATH lacks the folders of mke2fs and ip, which tests call.
+PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
+export PATH
 
 say 'lint'
 oxlint --type-aware --quiet

@@ -205,12 +205,14 @@ describe('a hostile guest', () => {
     const collectGarbage = garbageCollector();
     collectGarbage();
     const before = process.memoryUsage().arrayBuffers;
-    for (let i = 0; i < 256; i += 1) {
+    for (let i = 0; i < 1024; i += 1) {
       if (!guest.pipe.write(randomBytes(256 * 1024))) await new Promise((resolve) => guest.pipe.once('drain', resolve));
     }
+    await new Promise((resolve) => setImmediate(resolve)); // what is under way through the pipe arrives
     collectGarbage();
     expect(guest.infos).toEqual([]);
-    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(8 * 1024 * 1024);
+    // 256 MiB were said; some may still be held by the last turns of the event loop.
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(64 * 1024 * 1024);
   });
 });
 
