@@ -1,20 +1,10 @@
 // Rows of table `operations`.
 import type { Database } from 'better-sqlite3';
+import type { OperationView } from '../api.ts';
 import type { TimelineEntry } from '../model.ts';
 
-export interface OperationRecord {
-  readonly id: string;
-  readonly kind: string;
-  readonly subject?: string;
-  readonly state: 'running' | 'done' | 'failed' | 'cancelled';
-  readonly stage?: string;
-  readonly detail?: string;
-  /** RFC 3339. */
-  readonly startedAt: string;
-  readonly finishedAt?: string;
-  readonly error?: { readonly code: string; readonly message: string };
-  readonly timeline: readonly TimelineEntry[];
-}
+/** What the wire shows of an operation; `done` follows from its state and is not kept. Times are RFC 3339. */
+export type OperationRecord = Omit<OperationView, 'done'>;
 interface Row {
   id: string; kind: string; subject: string | null; state: OperationRecord['state']; stage: string | null; detail: string | null;
   started_at: string; finished_at: string | null; error: string | null; timeline: string;
