@@ -65,6 +65,8 @@ export interface VmExecParams {
   readonly tty?: { readonly cols: number; readonly rows: number; readonly term: string } | undefined;
   /** false: /dev/null. */
   readonly stdin: boolean;
+  /** Through the user's login shell. @default false */
+  readonly login?: boolean | undefined;
 }
 /** The client then opens a connection of its own to the same socket, sends `{"attach":"<ticket>"}\n`, and speaks frames. */
 export interface VmExecResult { readonly ticket: string }

@@ -69,6 +69,13 @@ export interface Vms {
   /** One sentence about a running VM, shown as its state reason until it stops or the next note; an empty text clears it. */
   note(id: string, text: string): void;
   onChange(listener: (event: { readonly kind: 'started' | 'stopped' | 'deleted'; readonly vm: Vm }) => void): () => void;
+  /** By id, name, or a beginning of one that fits a single VM. @throws not_found; ambiguous_ref */
+  resolve(ref: string): Vm;
+  /**
+   * The running VM a reference means. After a daemon restart it waits until recovery has let go of the VM, which its steps' limits bound.
+   * @throws not_found; ambiguous_ref; not_running; cancelled
+   */
+  running(ref: string, signal: AbortSignal): Promise<Vm>;
 }
 export type VmEndReason = 'guest-poweroff' | 'guest-panic' | 'stopped' | 'killed' | 'vmm-died' | 'disk-full' | 'unknown';
 export const Vms = capability<Vms>('vms@1');
@@ -92,6 +99,13 @@ export interface HostInfo {
 }
 export const HostInfo = capability<HostInfo>('host-info@1');
 
+/** What keeps the daemon from being replaced or ending by itself, beyond clients, operations and running VMs. */
+export interface Activity {
+  /** Counts as in use until the returned function is called (again does nothing). `what` is for the log. */
+  hold(what: string): () => void;
+}
+export const Activity = capability<Activity>('activity@1');
+
 /** Long-running work of this daemon: what runs, and what ended in the last 24 hours (200 at most). */
 export interface Operations {
   /** Fresh copies, oldest first. */
@@ -111,6 +125,8 @@ export interface VmmDriver {
   available(): Promise<{ readonly ok: boolean; readonly preference: number; readonly reason?: string; readonly accelerator?: string }>;
   /** One byte stream to the guest agent. @throws not_running; timeout */
   connectAgent(vm: Vm, signal: AbortSignal): Promise<Duplex>;
+  /** The guest's serial console, both ways; one client at a time. Absent: there is none. @throws not_running; busy */
+  connectConsole?(vm: Vm, signal: AbortSignal): Promise<Duplex>;
   /** Drive formats in order of preference. */
   readonly driveFormats: readonly Drive['format'][];
   /** Bytes of the console log kept, oldest first: file paths, oldest first; may not exist. */
@@ -127,8 +143,17 @@ export interface AgentInfo {
   readonly init: 'agent' | 'image';
 }
 export interface GuestExecRequest {
-  /** Empty: the user's login shell. */
+  /** Words, run without a shell. Empty: the user's login shell. */
   readonly command: readonly string[];
+  /**
+   * One line for the user's shell (`shell -c line`), in place of `command`. Where the guest has no such shell it is split into words
+   * (quotes and backslashes, nothing else) and run directly.
+   */
+  readonly line?: string;
+  /** Through the user's shell as a login shell: `command` is quoted for it. @default false */
+  readonly login?: boolean;
+  /** Runs the guest agent's own program in place of a command of the guest, as the user; `command` is its arguments (`sftp`, `copy ...`). */
+  readonly builtin?: boolean;
   readonly env: Readonly<Record<string, string>>;
   readonly cwd?: string;
   readonly user?: string;
@@ -150,13 +175,36 @@ export interface GuestProcess {
   /** Client gone: HUP to the process group, KILL 5 s later. */
   hangup(): void;
 }
+/** Where a connection made inside the guest goes. A name is resolved by the guest. `path`: a unix socket, reached as `user` (default root). */
+export type GuestTarget =
+  | { readonly host: string; readonly port: number }
+  | { readonly path: string; readonly user?: string };
+/** Where a listener inside the guest listens: an address, `localhost` (both loopback addresses) or `*`; port 0: any. A unix socket is made as `user`, 0600. */
+export type GuestListenTarget = GuestTarget;
+export interface GuestListener {
+  /** The port it got; 0 for a unix socket. */
+  readonly port: number;
+  /** Settles when it is over: closed, or the session was lost. Never rejects. */
+  readonly closed: Promise<void>;
+  /** Ends it; connections it has given stay. A unix socket's file is removed. */
+  close(): void;
+}
+export interface GuestPeer { readonly host: string; readonly port: number }
+
 export interface GuestAgent {
   /** Waits for the session. @throws timeout, not_running */
   info(vm: Vm, options?: { readonly signal?: AbortSignal; readonly timeoutMs?: number }): Promise<AgentInfo>;
   /** @throws not_found when the program is missing in the guest (exit 127), unsupported (126) are reported as exits, not errors. */
   exec(vm: Vm, request: GuestExecRequest, signal: AbortSignal): Promise<GuestProcess>;
-  /** TCP connection made inside the guest. @throws operation_failed when refused */
-  dial(vm: Vm, target: { readonly host: string; readonly port: number }, signal: AbortSignal): Promise<Duplex>;
+  /** Connection made inside the guest. @throws operation_failed when refused; not_found for a name or path that does not exist; unsupported by an older agent */
+  dial(vm: Vm, target: GuestTarget, signal: AbortSignal): Promise<Duplex>;
+  /**
+   * Listens inside the guest. `onConnection` gets each connection and who made it (host '' and port 0 for a unix socket).
+   * @throws operation_failed when the address is taken or not allowed; unsupported by an older agent
+   */
+  listen(vm: Vm, target: GuestListenTarget, options: {
+    readonly signal: AbortSignal; readonly onConnection: (connection: Duplex, from: GuestPeer) => void;
+  }): Promise<GuestListener>;
   /** Asks the guest to power off or reboot cleanly; resolves when the agent has acknowledged. */
   shutdown(vm: Vm, how: 'poweroff' | 'reboot', signal: AbortSignal): Promise<void>;
 }

@@ -2,7 +2,7 @@
 import type { CliSpec, DaemonStatus } from './api.ts';
 import { protocolVersion } from './api.ts';
 import { buildInfo } from './build-info.ts';
-import { Exec, GuestAgent, HostInfo, Images, Kernels, Operations, Processes, Vms, VmmDriver } from './capabilities.ts';
+import { Activity, Exec, GuestAgent, HostInfo, Images, Kernels, Operations, Processes, Vms, VmmDriver } from './capabilities.ts';
 import { loadConfig } from './config/load.ts';
 import { createDaemonParts } from './daemon/parts.ts';
 import type { DaemonParts } from './daemon/parts.ts';
@@ -112,7 +112,7 @@ async function serve(options: DaemonOptions, parts: DaemonParts, disposer: Dispo
   for (const { owner, name, method } of host.registrations.methods) registry.register(owner, name, method);
   registry.freeze();
 
-  const isIdle = (): boolean => parts.operations.running === 0 && server.stats().calls <= 1;
+  const isIdle = (): boolean => parts.operations.running === 0 && parts.activity.held === 0 && server.stats().calls <= 1;
   // Others' leases, commands and followed logs would end with a restart, so another client is enough to be busy.
   const isReplaceable = (): boolean => isIdle() && server.clients() <= 1;
   const server: RpcServer = createRpcServer({
@@ -140,7 +140,7 @@ function boot(options: DaemonOptions, parts: DaemonParts): Promise<PluginHost> {
     config: parts.config,
     core: [
       provision(Exec, parts.exec), provision(Processes, parts.processes), provision(Vms, parts.vms),
-      provision(HostInfo, parts.hostInfo), provision(Operations, parts.operations),
+      provision(HostInfo, parts.hostInfo), provision(Operations, parts.operations), provision(Activity, parts.activity),
     ],
     log: parts.log,
     paths: parts.paths,

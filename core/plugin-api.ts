@@ -7,9 +7,11 @@ import type {
 export * from './model.ts';
 export * from './errors.ts';
 export * from './capabilities.ts';
-// Helpers that would be dangerous or tedious to write again: the only recursive delete, and a keyed mutex.
+// Helpers that would be dangerous or tedious to write again: the only recursive delete, a keyed mutex, a guest process on a client's stream.
 export { removeTree } from './paths.ts';
 export { createKeyedLock } from './lock.ts';
+export { serveGuestProcess } from './guest-process.ts';
+export type { ServeGuestProcess } from './guest-process.ts';
 export type { KeyedLock, LockOptions } from './lock.ts';
 
 // ---- capabilities: named, versioned, typed slots -------------------------------------------------------------------

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the native programs, static on musl, into dist/native: `agent` for the guest and, where its sources are, `shim` for
-# the host. Does nothing for a program that is newer than all of its sources. With --asan it builds agent-asan and agent-fuzz
-# there instead, with the host's compiler and its sanitizers, for the tests.
+# Builds the native programs, static on musl, into dist/native: `agent` for the guest; `shim`, `copy` and `ssh-proxy` for the host.
+# The agent has the sources of `copy` in it, too: both ends of a copy are the same code. Does nothing for a program that is newer than all of its sources. With --asan it builds agent-asan and agent-fuzz
+# there instead (and copy-asan), with the host's compiler and its sanitizers, for the tests.
 set -eu
 cd "$(dirname "$0")/.."
 out=dist/native
@@ -10,12 +10,13 @@ hardening='-fstack-protector-strong -D_FORTIFY_SOURCE=2'
 
 say() { echo "build-native: $*"; }
 
-# up_to_date <program> <directory>: no source (nor this script) is newer.
+# up_to_date <program> <directories>: no source (nor this script) is newer.
 up_to_date() {
-  [ -x "$1" ] && [ -z "$(find "$2" scripts/build-native.sh -newer "$1" -name '*.[ch]' -o -newer "$1" -name 'build-native.sh' | head -n 1)" ]
+  # shellcheck disable=SC2086 -- a list of directories
+  [ -x "$1" ] && [ -z "$(find $2 scripts/build-native.sh -newer "$1" -name '*.[ch]' -o -newer "$1" -name 'build-native.sh' | head -n 1)" ]
 }
 
-# build <program> <directory> <compiler> <flags> [<sources>]: by way of a temporary file, so that a half-written program is never seen.
+# build <program> <directories> <compiler> <flags> [<sources>]: by way of a temporary file, so that a half-written program is never seen.
 build() {
   program=$1 dir=$2 compiler=$3 flags=$4 sources=${5-$2/*.c}
   if up_to_date "$program" "$dir"; then return 0; fi
@@ -33,15 +34,21 @@ build() {
 }
 
 mkdir -p "$out"
+agent_rooms='guest/agent guest/sftp native/copy'
+# Both programs have a main of their own.
+agent_extra=$(ls guest/sftp/*.c native/copy/*.c | grep -v native/copy/main.c)
 if [ "${1-}" = --asan ]; then
   sanitize='-O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all'
-  build "$out/agent-asan" guest/agent gcc "$sanitize"
+  # shellcheck disable=SC2086 -- a list of files
+  build "$out/agent-asan" "$agent_rooms" gcc "$sanitize" "$(echo guest/agent/*.c $agent_extra)"
   # All but what the harness has its own of.
-  parts=$(ls guest/agent/*.c | grep -v -E '/(main|exec|dial|pty|port|stage1|mounts|modules|seed|net|etc|init)\.c$')
+  parts=$(ls guest/agent/*.c | grep -v -E '/(main|exec|dial|opener|keep|pty|port|stage1|mounts|modules|seed|net|etc|init|console)\.c$')
   build "$out/agent-fuzz" guest/agent gcc "$sanitize -Wl,--wrap=say" "guest/agent/fuzz/fuzz.c guest/agent/pty.c guest/agent/port.c $parts"
+  build "$out/copy-asan" native/copy gcc "$sanitize"
   exit 0
 fi
-build "$out/agent" guest/agent musl-gcc "-Os -static -s $hardening"
-if ls native/shim/*.c >/dev/null 2>&1; then
-  build "$out/shim" native/shim musl-gcc "-Os -static -s $hardening"
-fi
+# shellcheck disable=SC2086 -- a list of files
+build "$out/agent" "$agent_rooms" musl-gcc "-Os -static -s $hardening" "$(echo guest/agent/*.c $agent_extra)"
+for program in shim copy ssh-proxy; do
+  build "$out/$program" "native/$program" musl-gcc "-Os -static -s $hardening"
+done

@@ -20,6 +20,8 @@ import type { Store } from '../store/store.ts';
 import { createToVm } from '../vm/record.ts';
 import { createVmRegistry } from '../vm/registry.ts';
 import type { VmRegistry } from '../vm/registry.ts';
+import { createActivity } from './activity.ts';
+import type { ActivityCount } from './activity.ts';
 import { createHostInfo } from './host-info.ts';
 
 export interface DaemonParts {
@@ -35,6 +37,7 @@ export interface DaemonParts {
   readonly operations: OperationRegistry;
   readonly vms: VmRegistry;
   readonly jobs: JobRunner;
+  readonly activity: ActivityCount;
 }
 
 /** @throws what `openStore` throws */
@@ -50,8 +53,9 @@ export function createDaemonParts(given: { readonly paths: Paths; readonly confi
     hostInfo: { make: ({ store }) => createHostInfo(paths, store.installId) },
     locks: { make: () => createKeyedLock() },
     operations: { make: ({ store, log }) => createOperations({ store: store.operations, log }) },
-    vms: { make: ({ store, processes, log }) => createVmRegistry({ store, processes, log, toVm: createToVm(store.installId, paths) }) },
+    vms: { make: ({ store, processes, log, locks }) => createVmRegistry({ store, processes, log, locks, toVm: createToVm(store.installId, paths) }) },
     jobs: { make: ({ store, processes, log }) => createJobRunner({ store, processes, log }) },
+    activity: { make: () => createActivity() },
   };
   const parts = buildParts(recipes, disposer);
   // The log first: everything after it may speak until the very end.

@@ -21,6 +21,13 @@ const atOnce = 8;
 /** Holder of the locks of VMs that recovery still has in hand. */
 export const recoveryHolder = 'recovery';
 
+/** A daemon that has just come up serves before it has its VMs' sessions again: waits until recovery has let go of one. */
+export async function recovered(
+  locks: KeyedLock, vm: { readonly id: string; readonly name: string; readonly holder: string; readonly signal: AbortSignal }): Promise<void> {
+  if (locks.holder(vm.id) !== recoveryHolder) return;
+  await locks.run(vm.id, { holder: vm.holder, signal: vm.signal, subject: `VM ${vm.name}` }, () => undefined);
+}
+
 export interface RecoverDeps {
   readonly store: Store;
   readonly steps: readonly StepRegistration[];

@@ -1,10 +1,14 @@
 // The `Vms` capability: what plugins see of VMs, and how drivers tell that one ended. Made before plugins are set up.
 import type { Processes, VmEndReason, Vms } from '../capabilities.ts';
 import { lifelineProcess } from '../lifecycle/lifeline.ts';
+import { notRunning } from '../errors.ts';
+import { recovered } from '../lifecycle/recover.ts';
+import type { KeyedLock } from '../lock.ts';
 import type { Logger, Vm } from '../plugin-api.ts';
 import type { Store } from '../store/store.ts';
 import { tryWrite } from '../store/try-write.ts';
 import type { ToVm } from './record.ts';
+import { resolveRef } from './ref.ts';
 
 type Change = Parameters<Parameters<Vms['onChange']>[0]>[0];
 
@@ -18,7 +22,14 @@ export interface VmRegistry extends Vms {
   /** What a driver noted about the running VM. */
   noteOf(id: string): string | undefined;
 }
-export interface VmRegistryDeps { readonly store: Store; readonly processes: Processes; readonly toVm: ToVm; readonly log: Logger }
+export interface VmRegistryDeps {
+  readonly store: Store;
+  readonly processes: Processes;
+  readonly toVm: ToVm;
+  readonly log: Logger;
+  /** The lifecycle's, by VM id. */
+  readonly locks: KeyedLock;
+}
 
 export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
   const { store, toVm } = deps;
@@ -26,15 +37,23 @@ export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
   const reasons = new Map<string, VmEndReason>();
   const notes = new Map<string, string>();
   let onEnded: (id: string) => void = () => undefined;
+  const isRunning = (id: string): boolean => {
+    const process = lifelineProcess(store.ledger.lifeline(id));
+    return store.vms.get(id)?.published === true && process !== undefined && deps.processes.isAlive(process);
+  };
   return {
     get: (id) => {
       const record = store.vms.get(id);
       return record === undefined ? undefined : toVm(record);
     },
     list: () => store.vms.list().map(toVm),
-    isRunning: (id) => {
-      const process = lifelineProcess(store.ledger.lifeline(id));
-      return store.vms.get(id)?.published === true && process !== undefined && deps.processes.isAlive(process);
+    isRunning,
+    resolve: (ref) => toVm(resolveRef(store, ref)),
+    async running(ref, signal) {
+      const record = resolveRef(store, ref);
+      if (!isRunning(record.id)) throw notRunning(record.name, 'it has not been started');
+      await recovered(deps.locks, { id: record.id, name: record.name, holder: 'vms.running', signal });
+      return toVm(record);
     },
     ended(id, reason) {
       // The first certain word counts: a guest's poweroff is followed by the end of its VMM.

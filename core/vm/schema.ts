@@ -40,6 +40,7 @@ export const execParams = z.strictObject({
     cols: z.number().int().min(1).max(65_535), rows: z.number().int().min(1).max(65_535), term: z.string().max(64),
   }).optional().describe('Terminal of the client; absent: none'),
   stdin: z.boolean().describe('false: standard input is /dev/null'),
+  login: z.boolean().optional().describe("true: through the user's login shell"),
 });
 export const operationParams = z.strictObject({ id: z.string().min(1).max(64).describe('Operation id') });
 

@@ -8,7 +8,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "../../native/copy/copy.h"
+#include "../sftp/sftp.h"
 #include "config.h"
+#include "keep.h"
 #include "server.h"
 #include "stage1.h"
 #include "util.h"
@@ -29,7 +32,7 @@ static int run_as_init(void) {
 }
 
 static int usage(void) {
-  fprintf(stderr, "usage: agent serve [--config FILE] [--fd N | --listen PATH] | agent --version\n");
+  fprintf(stderr, "usage: agent serve [--config FILE] [--fd N | --listen PATH] | agent sftp | agent copy ... | agent keep ... | agent --version\n");
   return 2;
 }
 
@@ -47,7 +50,7 @@ static int run_as_service(int argc, char **argv) {
   struct config *config = must_alloc(sizeof *config);
   struct serve_options options = {.fd = -1};
   const char *path = CONFIG_PATH, *error = "";
-  for (int i = 2; i + 1 < argc; i += 2) {
+  for (int i = 1; i + 1 < argc; i += 2) {
     if (strcmp(argv[i], "--config") == 0)
       path = argv[i + 1];
     else if (strcmp(argv[i], "--fd") == 0)
@@ -72,5 +75,12 @@ int main(int argc, char **argv) {
     printf("%s protocol %d\n", AGENT_VERSION, AGENT_PROTOCOL);
     return 0;
   }
-  return argc >= 2 && strcmp(argv[1], "serve") == 0 ? run_as_service(argc, argv) : usage();
+  // Programs that the host runs by EXEC with `builtin`: each in a process of its own, as the user it is for.
+  static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+  } programs[] = {{"serve", run_as_service}, {"sftp", sftp_main}, {"copy", copy_main}, {"keep", keep_main}};
+  for (size_t i = 0; argc >= 2 && i < COUNT_OF(programs); i++)
+    if (strcmp(argv[1], programs[i].name) == 0) return programs[i].run(argc - 1, argv + 1);
+  return usage();
 }

@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 #define AGENT_VERSION "0.1.0"
-#define AGENT_PROTOCOL 1
+#define AGENT_PROTOCOL 2
 
 #define COUNT_OF(a) (sizeof(a) / sizeof((a)[0]))
 

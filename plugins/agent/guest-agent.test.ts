@@ -40,7 +40,7 @@ beforeEach(async () => {
       return socket;
     },
   };
-  const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, ended() {}, note() {}, rebooted: () => { reboots += 1; }, onChange: () => () => {} };
+  const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted: () => { reboots += 1; }, onChange: () => () => {} };
   links = createGuestAgent({ vms, host: { slowdown: 1 }, log: quietLog, driver: (of) => (of.spec.driver === 'fake' ? driver : undefined) });
 });
 afterEach(async () => {
@@ -50,8 +50,8 @@ afterEach(async () => {
 
 it('waits until the agent is there, and says what it is', async () => {
   const info = await links.ready(vm, idle);
-  expect(info).toMatchObject({ version: '0.1.0', protocol: 1, problems: [] });
-  expect(await links.info(vm)).toEqual({ version: '0.1.0', protocol: 1, bootId: info.bootId, init: 'image' });
+  expect(info).toMatchObject({ version: '0.1.0', protocol: 2, problems: [] });
+  expect(await links.info(vm)).toEqual({ version: '0.1.0', protocol: 2, bootId: info.bootId, init: 'image' });
   expect(await readFile(join(vm.dir, 'agent-boot-id'), 'utf8')).toBe(info.bootId);
   const process = await links.exec(vm, { command: ['echo', 'hi'], env: {}, stdin: false }, idle);
   expect((await collect(process)).stdout).toBe('hi\n');
@@ -97,7 +97,7 @@ it('gives a guest up that neither begins a command nor refuses it', async () => 
     driveFormats: ['raw'], consoleLogs: () => [], available: () => Promise.resolve({ ok: true, preference: 1 }),
     connectAgent: () => openSocket(frozen.socketPath),
   };
-  const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, ended() {}, note() {}, rebooted() {}, onChange: () => () => {} };
+  const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted() {}, onChange: () => () => {} };
   const impatient = createGuestAgent({ vms, host: { slowdown: 1 }, log: quietLog, driver: () => driver, openLimitMs: 100 });
   try {
     await impatient.ready(vm, idle);

@@ -1,7 +1,7 @@
 // The `GuestAgent` capability: one link per running VM.
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { notRunning, operationFailed, timedOut } from '../../core/plugin-api.ts';
+import { notRunning, operationFailed, timedOut, unsupported } from '../../core/plugin-api.ts';
 import type { AgentInfo, GuestAgent, HostInfo, Logger, Vm, VmmDriver, Vms } from '../../core/plugin-api.ts';
 import { openDial, requestShutdown } from './dial-stream.ts';
 import { openExec } from './exec-stream.ts';
@@ -117,8 +117,12 @@ export function createGuestAgent(deps: AgentDeps): AgentLinks {
       return openWithin(`the guest of ${vm.name} to begin the command`, signal, (opening) => openExec(found.session, request, { subject: vm.name, signal: opening }));
     },
     async dial(vm, target, signal) {
+      if ('path' in target) throw unsupported('Unix sockets of guests');
       const found = await session(vm, signal);
       return openWithin(`the guest of ${vm.name} to connect to port ${target.port}`, signal, (opening) => openDial(found.session, target, { subject: vm.name, signal: opening }));
+    },
+    async listen() {
+      throw unsupported('Listeners in guests');
     },
     async shutdown(vm, how, signal) {
       const found = await session(vm, signal);

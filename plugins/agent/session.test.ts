@@ -106,7 +106,7 @@ describe('hello', () => {
   it('refuses an agent of a newer protocol', async () => {
     const guest = createGuest();
     await guest.answer();
-    guest.pipe.write(info({ protocol: 2 }));
+    guest.pipe.write(info({ protocol: 3 }));
     await until(() => guest.losses.length === 1, 'the end');
     expect(guest.losses[0]).toMatchObject({ closed: true, error: { cause: { code: 'incompatible' } } });
   });

@@ -7,19 +7,19 @@ export const maxPayload = 65536;
 /** Bytes that may be under way in each direction of each channel of a stream. */
 export const windowBytes = 256 * 1024;
 /** Version the host speaks. */
-export const agentProtocol = 1;
+export const agentProtocol = 2;
 
 export const frameType = {
   info: 1, ping: 2, pong: 3,
-  exec: 16, dial: 17, opened: 18, failed: 19,
-  data: 32, eof: 33, window: 34, resize: 35, signal: 36, hangup: 37, exit: 38, close: 39,
+  exec: 16, dial: 17, opened: 18, failed: 19, listen: 20,
+  data: 32, eof: 33, window: 34, resize: 35, signal: 36, hangup: 37, exit: 38, close: 39, accepted: 40,
   shutdown: 48, shutdownAck: 49,
 } as const;
 
 export const tag = {
   version: 1, protocol: 2, bootId: 3, init: 4, problem: 5,
-  arg: 16, env: 17, cwd: 18, user: 19, tty: 20, stdin: 21,
-  host: 32, port: 33,
+  arg: 16, env: 17, cwd: 18, user: 19, tty: 20, stdin: 21, line: 22, login: 23, builtin: 24,
+  host: 32, port: 33, path: 34, stream: 35,
   errno: 48, message: 49,
 } as const;
 

@@ -39,7 +39,9 @@ const dialed: { vm: string; host: string; port: number }[] = [];
 function forwardsTo(dial?: (signal: AbortSignal) => Promise<Duplex>): Forwards {
   dialed.length = 0;
   const forwards = createForwards({
-    dial: (target, { host, port }, signal) => {
+    dial: (target, to, signal) => {
+      if ('path' in to) throw new Error('forwards go to ports');
+      const { host, port } = to;
       dialed.push({ vm: target.name, host, port });
       if (dial) return dial(signal);
       return new Promise((resolve, reject) => {

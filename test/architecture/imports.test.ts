@@ -4,7 +4,7 @@ import { sourceFiles, type SourceFile, type SourceImport } from '../support/sour
 
 const publicCore = new Set(['core/plugin-api.ts', 'core/errors.ts', 'core/capabilities.ts', 'core/model.ts', 'core/api.ts']);
 /** Helpers that plugin-api.ts re-exports. */
-const reexported = new Set(['core/paths.ts', 'core/lock.ts']);
+const reexported = new Set(['core/paths.ts', 'core/lock.ts', 'core/guest-process.ts']);
 const cliMayUse = new Set([...publicCore, 'core/rpc/client.ts', 'core/rpc/methods.ts', 'core/rpc/frames.ts', 'core/paths.ts', 'core/build-info.ts']);
 const owners: Record<string, RegExp> = {
   awilix: /^core\/container\.ts$/,
@@ -15,6 +15,7 @@ const owners: Record<string, RegExp> = {
   'json-rpc-2.0': /^core\/rpc\//,
   'smol-toml': /^core\/config\//,
   cac: /^cli\//,
+  ssh2: /^plugins\/ssh\/ssh2-/,
   zod: /^(core|plugins)\//,
 };
 

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { PassThrough } from 'node:stream';
-import { operationFailed, notRunning } from '../../core/errors.ts';
+import { operationFailed, notRunning, unsupported } from '../../core/errors.ts';
 import type {
   Exec, GuestAgent, GuestExecRequest, GuestExit, GuestProcess, Processes, ProcessIdentity, Vm, VmmDriver,
 } from '../../core/plugin-api.ts';
@@ -48,7 +48,8 @@ export function createFakeAgent(): GuestAgent {
       requireReady(vm);
       return runOnHost(request);
     },
-    dial: (_, { host, port }) => Promise.reject(operationFailed(`Nothing listens on ${host}:${port}`)),
+    dial: (_, target) => Promise.reject(operationFailed(`Nothing listens on ${'path' in target ? target.path : `${target.host}:${target.port}`}`)),
+    listen: () => Promise.reject(unsupported('Listening in a fake guest')),
     shutdown: () => Promise.resolve(),
   };
 }

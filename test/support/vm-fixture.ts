@@ -6,10 +6,11 @@ import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { VmCreateParams, VmView } from '../../core/api.ts';
 import {
-  Exec, GuestAgent, HostInfo, Images, Kernels, Operations, Processes, VmmDriver, Vms,
+  Activity, Exec, GuestAgent, HostInfo, Images, Kernels, Operations, Processes, VmmDriver, Vms,
 } from '../../core/plugin-api.ts';
 import type { CallContext, FrameStream, Logger, PluginDefinition, TimelineEntry } from '../../core/plugin-api.ts';
 import { loadConfig } from '../../core/config/load.ts';
+import { createActivity } from '../../core/daemon/activity.ts';
 import { createExec } from '../../core/exec.ts';
 import { missingRequirement } from '../../core/errors.ts';
 import { createJobRunner } from '../../core/lifecycle/jobs.ts';
@@ -77,7 +78,8 @@ export async function bootTestDaemon(options: BootOptions): Promise<TestDaemon> 
   const store = openStore(paths.stateDir);
   const processes = createProcesses();
   const hostInfo = createHostInfo(store, paths);
-  const registry = createVmRegistry({ store, processes, toVm: createToVm(store.installId, paths), log });
+  const locks = createKeyedLock();
+  const registry = createVmRegistry({ store, processes, toVm: createToVm(store.installId, paths), log, locks });
   const operations = createOperations({ store: store.operations, log });
   const jobs = createJobRunner({ store, processes, log });
   const config = loadConfig({ file: paths.configFile, env: {} });
@@ -85,10 +87,9 @@ export async function bootTestDaemon(options: BootOptions): Promise<TestDaemon> 
     builtins: options.plugins(), config, log, paths, createJobRunner: (plugin, job) => jobs.register(plugin, job),
     core: [
       provision(Exec, createExec()), provision(Processes, processes), provision(HostInfo, hostInfo), provision(Vms, registry),
-      provision(Operations, operations),
+      provision(Operations, operations), provision(Activity, createActivity()),
     ],
   });
-  const locks = createKeyedLock();
   const images = (): Images => host.capability(Images) ?? missing('images');
   const kernels = (): Kernels => host.capability(Kernels) ?? missing('kernels');
   const lifecycle = createLifecycle({
