@@ -3,47 +3,40 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "child.h"
 #include "environ.h"
 #include "passwd.h"
 #include "pty.h"
 #include "util.h"
+#include "words.h"
+
+// Where a child keeps the agent's own program while everything else is closed.
+#define SELF_FD 3
 
 // What the child needs; all of it is made before the fork.
 struct launch {
   const struct exec_request *request;
   struct account account;
   char **env;
+  // What to run when no shell is to, or where there is none; NULL for an interactive shell.
   char *const *argv;
-  const char *program;
+  // How the user's shell is called; its first is NULL when it is not.
+  char *shell[4], shell_name[260];
+  // What was made for these two.
+  char **own_argv, *own_line;
+  // The agent's own program, or -1.
+  int self;
   int stdio[3];
   int tty;
 };
-
-static void reset_signals(void) {
-  sigset_t none;
-  struct sigaction standard = {.sa_handler = SIG_DFL};
-  for (int number = 1; number < 65; number++) sigaction(number, &standard, NULL);
-  sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
-static void reset_oom_score(void) {
-  int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-  if (fd < 0) return;
-  if (write(fd, "0", 1) < 0) say("oom_score_adj: %s", strerror(errno));
-  close(fd);
-}
 
 __attribute__((noreturn)) static void fail(int code, const char *what, const char *why) {
   char text[512];
@@ -52,11 +45,6 @@ __attribute__((noreturn)) static void fail(int code, const char *what, const cha
   _exit(code);
 }
 
-static void become(const struct account *account) {
-  if (geteuid() != 0 && account->uid == geteuid()) return;
-  if (setgroups((size_t)account->group_count, account->groups) < 0 || setgid(account->gid) < 0 || setuid(account->uid) < 0)
-    fail(126, account->name, strerror(errno));
-}
 
 static void enter_directory(const struct launch *l) {
   const char *wanted = l->request->cwd;
@@ -67,22 +55,58 @@ static void enter_directory(const struct launch *l) {
   }
 }
 
+__attribute__((noreturn)) static void fail_to_run(const char *program) {
+  if (errno == ENOENT || errno == ENOTDIR) fail(127, program, "not found");
+  fail(126, program, strerror(errno));
+}
+
+__attribute__((noreturn)) static void run_words(char *const *argv) {
+  execvp(argv[0], argv);
+  fail_to_run(argv[0]);
+}
+
+__attribute__((noreturn)) static void run_line(const char *line) {
+  struct words words;
+  const char *problem;
+  if (words_split(&words, line, &problem)) {
+    if (words.count == 0) _exit(0);
+    run_words(words.list);
+  }
+  if (!problem) fail(126, line, "out of memory");
+  char text[512];
+  int n = snprintf(text, sizeof text, "banger: the guest has no shell for %s in: %.300s\n", problem, line);
+  if (n > 0) write_all(2, text, (size_t)n);
+  _exit(127);
+}
+
+__attribute__((noreturn)) static void run(const struct launch *l) {
+  const char *shell = l->account.shell;
+  if (l->self >= 0) {
+    syscall(SYS_execveat, SELF_FD, "", l->argv, l->env, AT_EMPTY_PATH);
+    fail(126, "agent", strerror(errno));
+  }
+  if (l->shell[0]) {
+    execve(shell, l->shell, l->env);
+    // Only what is wrong with the command would be wrong without a shell, too.
+    if (errno == E2BIG || errno == ENOMEM || (!l->argv && !l->request->line)) fail_to_run(shell);
+  }
+  environ = l->env;
+  if (l->request->line) run_line(l->request->line);
+  run_words(l->argv);
+}
+
 __attribute__((noreturn)) static void child(const struct launch *l) {
-  reset_signals();
   setsid();
   if (l->tty >= 0) ioctl(l->tty, TIOCSCTTY, 0);
   for (int i = 0; i < 3; i++)
     if (dup2(l->stdio[i], i) < 0) _exit(126);
-  if (syscall(SYS_close_range, 3U, ~0U, 0U) < 0)
-    for (int fd = 3; fd < 4096; fd++) close(fd);
-  umask(022);
-  reset_oom_score();
-  become(&l->account);
+  // It closes by itself when the program has begun; a number that it has already would not get that from dup3.
+  if (l->self >= 0 && l->self != SELF_FD && dup3(l->self, SELF_FD, O_CLOEXEC) < 0) _exit(126);
+  child_close_from(l->self >= 0 ? SELF_FD + 1 : SELF_FD);
+  child_reset();
+  if (!child_become(&l->account)) fail(126, l->account.name, strerror(errno));
   enter_directory(l);
-  environ = l->env;
-  execvp(l->program, l->argv);
-  if (errno == ENOENT || errno == ENOTDIR) fail(127, l->program, "not found");
-  fail(126, l->program, strerror(errno));
+  run(l);
 }
 
 static bool open_pipes(struct stream *s, struct launch *l, int ours[3]) {
@@ -121,20 +145,61 @@ static void close_child_ends(struct launch *l) {
   for (int i = 0; i < 3; i++) close_fd(&l->stdio[i]);
 }
 
-// The user's shell, told by its name's dash that it is a login shell.
-static bool choose_program(struct launch *l, char *login[2], char name[300]) {
-  if (l->request->arg_count > 0) {
-    l->argv = l->request->argv;
-    l->program = l->argv[0];
-    return l->program[0] != 0;
-  }
-  const char *slash = strrchr(l->account.shell, '/');
-  snprintf(name, 300, "-%s", slash ? slash + 1 : l->account.shell);
-  login[0] = name;
-  login[1] = NULL;
-  l->argv = login;
-  l->program = l->account.shell;
+static bool choose_builtin(struct launch *l) {
+  static char name[] = "agent";
+  const struct exec_request *r = l->request;
+  l->own_argv = calloc(r->arg_count + 2, sizeof *l->own_argv);
+  if (!l->own_argv) return false;
+  l->own_argv[0] = name;
+  memcpy(l->own_argv + 1, r->argv, r->arg_count * sizeof *r->argv);
+  l->argv = l->own_argv;
+  // Opened by the agent: its user may not look at what root's process runs.
+  l->self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+  return l->self >= 0;
+}
+
+// The user's shell: told by a dash before its name that it is a login shell.
+static bool choose_shell(struct launch *l) {
+  static char option[] = "-c";
+  const struct exec_request *r = l->request;
+  const char *shell = l->account.shell, *slash = strrchr(shell, '/');
+  bool is_login = r->login || !r->line;
+  snprintf(l->shell_name, sizeof l->shell_name, "%s%s", is_login ? "-" : "", slash ? slash + 1 : shell);
+  if (r->arg_count > 0 && !(l->own_line = words_quote(r->argv))) return false;
+  l->shell[0] = l->shell_name;
+  if (!r->line && r->arg_count == 0) return true;
+  l->shell[1] = option;
+  l->shell[2] = r->line ? (char *)r->line : l->own_line;
   return true;
+}
+
+static bool choose_program(struct launch *l, const char **error) {
+  const struct exec_request *r = l->request;
+  bool has_words = r->arg_count > 0;
+  if (has_words && r->argv[0][0] == 0) {
+    errno = EINVAL;
+    *error = "the command is empty";
+    return false;
+  }
+  if (has_words) l->argv = r->argv;
+  *error = "cannot run the agent's own program or a shell";
+  if (r->builtin) return choose_builtin(l);
+  return (has_words && !r->login) || choose_shell(l);
+}
+
+static bool make_environment(struct launch *l, const struct config *config, const char **error) {
+  l->env = environ_build(l->request, config, &l->account);
+  if (l->env) return true;
+  errno = ENOMEM;
+  *error = "out of memory";
+  return false;
+}
+
+static void release(struct launch *l) {
+  if (l->env) environ_free(l->env);
+  free(l->own_argv);
+  free(l->own_line);
+  close_fd(&l->self);
 }
 
 static bool spawn(struct stream *s, struct launch *l, const char **error) {
@@ -161,27 +226,15 @@ static bool spawn(struct stream *s, struct launch *l, const char **error) {
 }
 
 bool exec_start(struct stream *s, const struct exec_request *request, const struct config *config, const char **error) {
-  struct launch l = {.request = request, .stdio = {-1, -1, -1}, .tty = -1};
-  char *login[2], name[300];
+  struct launch l = {.request = request, .self = -1, .stdio = {-1, -1, -1}, .tty = -1};
   errno = ENOENT;
   // In a guest the agent is root; without the right to change user (its own tests) it runs everything as itself.
   char self[16] = "root";
   if (geteuid() != 0) snprintf(self, sizeof self, "%u", (unsigned)geteuid());
   if (!account_find(&l.account, request->user ? request->user : self, error)) return false;
-  if (!choose_program(&l, login, name)) {
-    errno = EINVAL;
-    *error = "the command is empty";
-    return false;
-  }
-  l.env = environ_build(request, config, &l.account);
-  if (!l.env) {
-    errno = ENOMEM;
-    *error = "out of memory";
-    return false;
-  }
-  bool ok = spawn(s, &l, error);
+  bool ok = choose_program(&l, error) && make_environment(&l, config, error) && spawn(s, &l, error);
   int reason = errno;
-  environ_free(l.env);
+  release(&l);
   errno = reason;
   return ok;
 }

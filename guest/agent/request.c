@@ -32,6 +32,8 @@ static bool take_word(char **list, size_t *count, char *text) {
   return true;
 }
 
+static bool is_set(const struct tlv *entry) { return entry->length > 0 && entry->value[0] != 0; }
+
 static bool take_entry(struct exec_request *r, const struct tlv *entry, char **free_text) {
   switch (entry->tag) {
     case TAG_ARG:
@@ -47,7 +49,15 @@ static bool take_entry(struct exec_request *r, const struct tlv *entry, char **f
     case TAG_TTY:
       return take_tty(r, entry, free_text);
     case TAG_STDIN:
-      r->stdin_open = entry->length > 0 && entry->value[0] != 0;
+      r->stdin_open = is_set(entry);
+      return true;
+    case TAG_LINE:
+      return (r->line = take_text(free_text, entry)) != NULL;
+    case TAG_LOGIN:
+      r->login = is_set(entry);
+      return true;
+    case TAG_BUILTIN:
+      r->builtin = is_set(entry);
       return true;
     default:
       // A newer host's wish that this agent cannot meet is better ignored than refused.
@@ -66,6 +76,8 @@ bool exec_request_parse(struct exec_request *r, const uint8_t *payload, size_t l
   struct tlv entry;
   bool bad = !r->text || !r->argv || !r->env;
   while (!bad && tlv_next(payload, length, &at, &entry, &bad)) bad = !take_entry(r, &entry, &free_text);
+  // A line stands in place of words, and the agent's own programs take words only.
+  bad = bad || (r->line && r->arg_count > 0) || (r->builtin && (r->arg_count == 0 || r->login));
   if (bad) exec_request_free(r);
   return !bad;
 }

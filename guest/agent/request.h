@@ -11,8 +11,8 @@ struct exec_request {
   // NULL-terminated; pointers into `text`.
   char **argv, **env;
   size_t arg_count, env_count;
-  const char *cwd, *user, *term;
-  bool tty, stdin_open;
+  const char *cwd, *user, *term, *line;
+  bool tty, stdin_open, login, builtin;
   uint16_t cols, rows;
   char *text;
 };

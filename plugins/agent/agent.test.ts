@@ -117,6 +117,43 @@ describe('exec', () => {
     expect(numeric.stdout).toBe('uid=4242 gid=4343 groups=4343\n');
   });
 
+  it('hands a line to the shell of the user, a login shell when asked', async () => {
+    const plain = await collect(await run(host.session, [], { line: 'echo "$0" $((6 * 7)) | tr a-z A-Z; exit 4' }));
+    expect(plain).toEqual({ stdout: expect.stringMatching(/^[A-Z]+ 42\n$/) as string, stderr: '', exit: { code: 4 } });
+    const login = await collect(await run(host.session, [], { line: 'echo "$0"', login: true }));
+    expect(login.stdout).toMatch(/^-\w+\n$/);
+    expect((await collect(await run(host.session, [], { line: '' }))).exit).toEqual({ code: 0 });
+  });
+
+  it('passes words through a login shell as they are', async () => {
+    const words = ['', 'a b', "it's", '"$HOME"', '\\', '`id`', '*', 'two\nlines', '~'];
+    const result = await collect(await run(host.session, ['printf', '%s|', ...words], { login: true }));
+    expect(result).toEqual({ stdout: `${words.join('|')}|`, stderr: '', exit: { code: 0 } });
+    // The shell itself is replaced: signals reach the command.
+    const child = await run(host.session, ['sleep', '1000'], { login: true });
+    child.signal('TERM');
+    expect(await child.exit).toEqual({ signal: 'TERM', number: 15 });
+  });
+
+  it('runs programs of its own, with the environment and directory of the request', async () => {
+    const version = await collect(await run(host.session, ['--version'], { builtin: true }));
+    expect(version).toEqual({ stdout: '0.1.0 protocol 2\n', stderr: '', exit: { code: 0 } });
+    const unknown = await collect(await run(host.session, ['no-such-part', 'x'], { builtin: true, cwd: '/usr' }));
+    expect(unknown).toMatchObject({ stdout: '', stderr: expect.stringContaining('usage: agent') as string, exit: { code: 2 } });
+  });
+
+  it('runs its own programs as another user', async (ctx) => {
+    if (!isRoot) ctx.skip('only root can become another user');
+    const version = await collect(await run(host.session, ['--version'], { builtin: true, user: 'nobody' }));
+    expect(version).toEqual({ stdout: '0.1.0 protocol 2\n', stderr: '', exit: { code: 0 } });
+  });
+
+  it('refuses kinds of command that exclude each other', async () => {
+    for (const request of [{ line: 'x', command: ['y'] }, { line: 'x', builtin: true }, { builtin: true }, { builtin: true, login: true, command: ['y'] }]) {
+      await expect(run(host.session, request.command ?? [], request)).rejects.toMatchObject({ code: 'bad_request' });
+    }
+  });
+
   it('runs a login shell for an empty command', async () => {
     const child = await run(host.session, [], { stdin: true });
     child.stdin.end('echo "$0"; exit 3\n');

@@ -2,7 +2,7 @@
 import { constants } from 'node:os';
 import { badRequest, cancelled } from '../../core/plugin-api.ts';
 import type { BangerError, GuestExecRequest, GuestExit, GuestProcess } from '../../core/plugin-api.ts';
-import { onAbort, refusal, requireLength, StreamSender } from './requests.ts';
+import { onAbort, refusal, requireLength, requireProtocol2, StreamSender } from './requests.ts';
 import type { Opening } from './requests.ts';
 import type { AgentSession, SessionStream } from './session.ts';
 import { ChannelReader, ChannelWriter } from './streams.ts';
@@ -24,9 +24,22 @@ function sizeBytes(cols: number, rows: number): Buffer {
   return Buffer.concat([u16(cols & 0xffff), u16(rows & 0xffff)]);
 }
 
+/** What kind of command it is, as an agent of protocol 2 knows them. Without any: words run as they are, or the login shell for none. */
+function kindEntries({ command, line, login, builtin }: GuestExecRequest): TlvEntry[] {
+  const yes = Buffer.from([1]);
+  const hasWords = command.length > 0;
+  if (line !== undefined && (hasWords || builtin === true)) throw badRequest([{ path: 'line', message: 'stands in place of the command' }]);
+  if (builtin === true && (!hasWords || login === true)) throw badRequest([{ path: 'builtin', message: 'needs a command, and no login shell' }]);
+  if (builtin === true) return [[tag.builtin, yes]];
+  const entries: TlvEntry[] = line === undefined ? [] : [[tag.line, line]];
+  // For no words at all it is the login shell anyway.
+  if (login === true && (hasWords || line !== undefined)) entries.push([tag.login, yes]);
+  return entries;
+}
+
 /** @throws bad_request for a NUL anywhere and for more than a frame holds. */
-function execPayload(request: GuestExecRequest): Buffer {
-  const entries: TlvEntry[] = request.command.map((word): TlvEntry => [tag.arg, word]);
+function execPayload(request: GuestExecRequest, kind: readonly TlvEntry[]): Buffer {
+  const entries: TlvEntry[] = [...kind, ...request.command.map((word): TlvEntry => [tag.arg, word])];
   for (const [name, value] of Object.entries(request.env)) entries.push([tag.env, `${name}=${value}`]);
   if (request.cwd !== undefined) entries.push([tag.cwd, request.cwd]);
   if (request.user !== undefined) entries.push([tag.user, request.user]);
@@ -123,9 +136,11 @@ class ExecStream implements SessionStream {
   }
 }
 
-/** Starts a command. @throws not_found (user); operation_failed; cancelled; bad_request */
+/** Starts a command. @throws not_found (user); operation_failed; cancelled; bad_request; unsupported by an older agent */
 export async function openExec(session: AgentSession, request: GuestExecRequest, opening: Opening): Promise<GuestProcess> {
-  const payload = execPayload(request);
+  const kind = kindEntries(request);
+  const payload = execPayload(request, kind);
+  if (kind.length > 0) requireProtocol2(session, opening.subject, 'run shell lines and programs of its own');
   if (opening.signal.aborted) throw cancelled(`command in ${opening.subject}`);
   const sender = new StreamSender(session);
   const stream = new ExecStream(sender, request, opening);

@@ -1,6 +1,6 @@
 // What exec, dial and shutdown have in common: how they are given up, and how the guest's refusal reads.
 import { constants } from 'node:os';
-import { BangerError } from '../../core/plugin-api.ts';
+import { BangerError, unsupported } from '../../core/plugin-api.ts';
 import { printable } from './session.ts';
 import type { AgentSession } from './session.ts';
 import type { StreamPort } from './streams.ts';
@@ -21,6 +21,18 @@ export function refusal(payload: Buffer, subject: string): BangerError {
   const message = entries.find((entry) => entry.tag === tag.message)?.value.toString('utf8').slice(0, 256);
   const code = errno?.length === 4 && errno.readUInt32LE(0) === constants.errno.ENOENT ? 'not_found' : 'operation_failed';
   return new BangerError(code, `${subject}: ${printable(message ?? 'refused by the guest')}`);
+}
+
+/**
+ * For what came with protocol 2: a VM started by an older banger still has that one's agent.
+ *
+ * @throws unsupported
+ */
+export function requireProtocol2(session: AgentSession, subject: string, what: string): void {
+  const protocol = session.info?.protocol;
+  // Without a session the opening fails with a better reason.
+  if (protocol === undefined || protocol >= 2) return;
+  throw unsupported(`the guest agent of ${subject} is too old to ${what}`, `banger vm restart ${subject}`);
 }
 
 /** @throws ProtocolError */
