@@ -27,6 +27,8 @@ export interface FakeDriverOptions {
   readonly onCall?: (call: { readonly kind: 'run' | 'undo' | 'adopt'; readonly step: string; readonly vm: Vm }) => void;
   /** More steps, in front of the driver's own within their phase. */
   readonly steps?: readonly Step[];
+  /** Where a VM's agent listens: the agent plugin then talks to it, in place of the agent that runs commands on the host. */
+  readonly agentSocket?: (vm: Vm) => string;
 }
 
 /** Everything a daemon needs to run fake VMs. */
@@ -43,7 +45,8 @@ function fakeDriver(options: FakeDriverOptions) {
   const onCall: Call = options.onCall ?? (() => undefined);
   return definePlugin({
     name: 'fake', version: '0.0.0', apiVersion: 1, summary: 'Runs VMs that boot nothing.',
-    requires: [Exec, Processes, HostInfo], provides: [VmmDriver, GuestAgent, Images, Kernels],
+    requires: [Exec, Processes, HostInfo],
+    provides: options.agentSocket === undefined ? [VmmDriver, GuestAgent, Images, Kernels] : [VmmDriver, Images, Kernels],
     config: z.strictObject({}),
     spec: {
       schema: z.strictObject({ note: z.string().max(20).default('') }),
@@ -52,8 +55,8 @@ function fakeDriver(options: FakeDriverOptions) {
     },
     setup(ctx) {
       const [exec, processes, hostInfo] = [ctx.use(Exec), ctx.use(Processes), ctx.use(HostInfo)];
-      ctx.provide(VmmDriver, createFakeDriver());
-      ctx.provide(GuestAgent, createFakeAgent());
+      ctx.provide(VmmDriver, createFakeDriver(options.agentSocket));
+      if (options.agentSocket === undefined) ctx.provide(GuestAgent, createFakeAgent());
       ctx.provide(Images, { ensure: (ref) => pick(image, 'image', ref), get: (id) => pick(image, 'image', id), find: (ref) => pick(image, 'image', ref) });
       ctx.provide(Kernels, { ensure: (ref) => pick(kernel, 'kernel', ref), get: (id) => pick(kernel, 'kernel', id), find: (ref) => pick(kernel, 'kernel', ref) });
       for (const step of options.steps ?? []) ctx.step(step);

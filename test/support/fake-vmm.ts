@@ -1,7 +1,10 @@
 // A VMM that boots nothing: a detached process that bears the VM's mark, and a guest agent that runs commands on the host.
 import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync } from 'node:fs';
+import { connect } from 'node:net';
 import { PassThrough } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import { operationFailed, notRunning, unsupported } from '../../core/errors.ts';
 import type {
   Exec, GuestAgent, GuestExecRequest, GuestExit, GuestProcess, Processes, ProcessIdentity, Vm, VmmDriver,
@@ -25,13 +28,19 @@ export async function endFake(processes: Processes, mark: string, known: Process
   await Promise.all(found.map((process) => processes.end(process, { graceMs: 0 })));
 }
 
-export function createFakeDriver(): VmmDriver {
+export function createFakeDriver(agentSocket?: (vm: Vm) => string): VmmDriver {
   return {
     available: () => Promise.resolve({ ok: true, preference: 1, accelerator: 'none' }),
-    connectAgent: (vm) => Promise.reject(operationFailed(`The fake VM ${vm.name} has no agent stream`)),
+    connectAgent: (vm) => (agentSocket === undefined ? Promise.reject(operationFailed(`The fake VM ${vm.name} has no agent stream`)) : connectTo(agentSocket(vm))),
     driveFormats: ['raw'],
     consoleLogs: (vm) => [`${vm.dir}/console.log`],
   };
+}
+
+async function connectTo(path: string): Promise<Duplex> {
+  const socket = connect(path);
+  await once(socket, 'connect');
+  return socket;
 }
 
 /** Runs what it is asked for on the host, in a process group of its own. */
