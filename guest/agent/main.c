@@ -28,6 +28,7 @@ static int run_as_init(void) {
   struct config *config = must_alloc(sizeof *config);
   stage1_run(config);
   protect_from_oom();
+  keep_prepare();
   return serve(config, &(struct serve_options){.fd = -1, .is_init = true});
 }
 
@@ -64,7 +65,10 @@ static int run_as_service(int argc, char **argv) {
     say("%s: %s", path, error);
     return 1;
   }
-  if (options.fd < 0) protect_from_oom();
+  if (options.fd < 0) {
+    protect_from_oom();
+    claim_guest();
+  }
   return serve(config, &options);
 }
 
