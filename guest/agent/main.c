@@ -67,7 +67,7 @@ static int run_as_service(int argc, char **argv) {
   }
   if (options.fd < 0) {
     protect_from_oom();
-    claim_guest();
+    keep_prepare();
   }
   return serve(config, &options);
 }
