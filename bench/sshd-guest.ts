@@ -1,6 +1,6 @@
 // The baseline of the ways in: a guest with systemd and the image's own sshd, reached through a published port.
 import { execFile, execFileSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -23,8 +23,9 @@ export function imageWithKeys(host: Host): { readonly path: string; readonly dir
   execFileSync('chmod', ['0755', dir]);
   for (const key of ['host_key', 'client_key']) execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', join(dir, key)]);
   const images = join(host.stateDir, 'images');
-  const debian = readdirSync(images).find((name) => name.startsWith('sha256') || /^[0-9a-f]{64}$/.test(name));
-  if (debian === undefined) throw new Error(`no image in ${images}`);
+  const manifest = (name: string): string => join(images, name, 'manifest.json');
+  const debian = readdirSync(images).find((name) => existsSync(manifest(name)) && (JSON.parse(readFileSync(manifest(name), 'utf8')) as { name: string }).name === 'debian-bookworm');
+  if (debian === undefined) throw new Error(`no Debian image in ${images}`);
   const path = join(dir, 'sshd.ext4');
   execFileSync('cp', ['--sparse=always', join(images, debian, 'rootfs.ext4'), path]);
   const script = join(dir, 'debugfs');

@@ -66,7 +66,9 @@ static int run_as_service(int argc, char **argv) {
     return 1;
   }
   if (options.fd < 0) {
+    log_to_kernel();
     protect_from_oom();
+    claim_guest();
     keep_prepare();
   }
   return serve(config, &options);

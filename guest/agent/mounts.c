@@ -164,25 +164,38 @@ void mount_drives(const struct config *config) {
   for (size_t i = 0; i < config->mount_count; i++) mount_drive(&config->mounts[i]);
 }
 
-void mount_system(void) {
-  static const struct {
-    const char *source, *target, *type;
-    unsigned long flags;
-    const char *data;
-  } table[] = {
-      {"devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666,gid=5"},
-      {"tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"},
-      {"mqueue", "/dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL},
-      {"cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, "nsdelegate"},
-  };
-  for (size_t i = 0; i < COUNT_OF(table); i++)
+struct system_mount {
+  const char *source, *target, *type;
+  unsigned long flags;
+  const char *data;
+};
+
+static void mount_table(const struct system_mount *table, size_t count) {
+  for (size_t i = 0; i < count; i++)
     if (!try_mount(table[i].source, table[i].target, table[i].type, table[i].flags, table[i].data))
       say("cannot mount %s: %s", table[i].target, strerror(errno));
+}
+
+void mount_dev(void) {
+  static const struct system_mount table[] = {
+      {"devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "mode=0620,ptmxmode=0666,gid=5"},
+      {"tmpfs", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777"},
+  };
+  mount_table(table, COUNT_OF(table));
   // devtmpfs makes no links; programs expect these.
   if (symlink("/proc/self/fd", "/dev/fd") == 0) {
     bool ok = symlink("fd/0", "/dev/stdin") == 0 && symlink("fd/1", "/dev/stdout") == 0 && symlink("fd/2", "/dev/stderr") == 0;
     if (!ok) say("cannot make links in /dev: %s", strerror(errno));
   }
+}
+
+void mount_system(void) {
+  static const struct system_mount table[] = {
+      {"mqueue", "/dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL},
+      {"cgroup2", "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, "nsdelegate"},
+  };
+  mount_dev();
+  mount_table(table, COUNT_OF(table));
   make_dirs("/run/lock");
   make_dirs("/tmp");
   chmod("/tmp", 01777);

@@ -24,6 +24,8 @@
 #define FAST_PERIOD_MS 10000
 // So long the host may take to read our last words, and a command that asked for the shutdown to end and be reported.
 #define SHUTDOWN_FLUSH_MS 500
+// So long the image's init may take until it can be asked to shut down.
+#define INIT_START_MS 30000
 
 // The way to the host. A port stays open while nobody listens at its other end (`up` is false then).
 struct link {
@@ -196,6 +198,7 @@ static void shut_down_when_due(struct loop *loop) {
   if (loop->shutdown_at == 0) loop->shutdown_at = now_ms() + SHUTDOWN_FLUSH_MS;
   bool busy = length > 0 || (loop->guest_asked && !streams_idle(server));
   if (busy && loop->link.up && now_ms() < loop->shutdown_at) return;
+  if (!server->is_init && !shutdown_image_ready() && now_ms() < loop->shutdown_at + INIT_START_MS) return;
   enum shutdown_how how = server->shutdown;
   server->shutdown = SHUTDOWN_NONE;
   loop->shutdown_at = 0;

@@ -54,6 +54,9 @@ struct serve_options {
 };
 int serve(const struct config *config, const struct serve_options *options);
 
+// claim.c: returns once no other agent serves this guest.
+void claim_guest(void);
+
 // port.c: the open virtio port named banger.agent, or -1.
 int port_open(void);
 
@@ -67,6 +70,8 @@ enum shutdown_how initctl_take(int fd);
 size_t initctl_parse(const uint8_t *data, size_t length, enum shutdown_how *how);
 
 // shutdown.c
+// false while the init of the image would miss the request: it has only begun.
+bool shutdown_image_ready(void);
 // Asks the init of the image, whichever it is.
 void shutdown_image(enum shutdown_how how);
 // The agent is init: ends everything and does it.

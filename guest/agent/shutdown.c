@@ -41,12 +41,20 @@ static void run_program(const char *path) {
   _exit(127);
 }
 
-void shutdown_image(enum shutdown_how how) {
+static bool is_systemd(void) {
   char name[32] = "";
+  return read_line("/proc/1/comm", name, sizeof name) && strcmp(name, "systemd") == 0;
+}
+
+bool shutdown_image_ready(void) {
+  // systemd makes this socket when it has loaded its units; a signal before would be lost.
+  return !is_systemd() || access("/run/systemd/private", F_OK) == 0;
+}
+
+void shutdown_image(enum shutdown_how how) {
   bool off = how == SHUTDOWN_POWEROFF;
   const char *program = off ? "/sbin/poweroff" : "/sbin/reboot";
-  read_line("/proc/1/comm", name, sizeof name);
-  if (strcmp(name, "systemd") == 0)
+  if (is_systemd())
     kill(1, GLIBC_SIGRTMIN + (off ? 4 : 5));
   else if (access(program, X_OK) == 0)
     run_program(program);

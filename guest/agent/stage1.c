@@ -32,7 +32,8 @@ static void keep_files(const struct config *config) {
   }
 }
 
-// Another init than systemd: the agent is its sibling from the start, as a process that belongs to nobody.
+// Beside the image's init from the start: it serves while that is still booting. systemd's service takes it over (claim.c);
+// with another init it stays a process that belongs to nobody.
 static void start_beside_init(void) {
   pid_t pid = fork();
   if (pid != 0) {
@@ -74,7 +75,9 @@ void stage1_run(struct config *config) {
     mount_system();
     return;
   }
-  if (!is_systemd) start_beside_init();
+  if (is_systemd) prepare_tmp();
+  mount_dev();
+  start_beside_init();
   char *const argv[] = {(char *)init, NULL};
   char *const env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TERM=linux", NULL};
   execve(init, argv, env);

@@ -24,12 +24,17 @@ void mount_drives(const struct config *config);
 void grow_ext4(const char *mount_point, const char *device);
 // What an init would mount; used when the agent stays PID 1.
 void mount_system(void);
+// The part of it below /dev: commands may come before the image's init has mounted it.
+void mount_dev(void);
 
 // seed.c: copies the directory `from` into the empty file system mounted at `to`; survives being cut off anywhere.
 bool seed_directory(const char *from, const char *to);
 
 // etc.c: hostname, hosts and resolv.conf over the image's files, units and network files for systemd.
 void write_runtime_files(const struct config *config);
+
+// tmp.c: what systemd does about /tmp at boot, before anybody uses it.
+void prepare_tmp(void);
 
 // net.c: loopback, address, route.
 void network_up(const struct config *config);
