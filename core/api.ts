@@ -71,6 +71,63 @@ export interface VmExecParams {
 /** The client then opens a connection of its own to the same socket, sends `{"attach":"<ticket>"}\n`, and speaks frames. */
 export interface VmExecResult { readonly ticket: string }
 
+/** A command that goes on without client and daemon: no stdin, no terminal. */
+export interface VmExecDetachParams {
+  readonly ref: string;
+  /** At least one word. */
+  readonly command: readonly string[];
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  readonly cwd?: string | undefined;
+  readonly user?: string | undefined;
+  /** Through the user's login shell. @default false */
+  readonly login?: boolean | undefined;
+}
+/** A command that the guest keeps: output (bounded) and end. All of it is the guest's word. */
+export interface KeptCommand {
+  /** 12 hex digits. */
+  readonly id: string;
+  /** `lost`: what kept it was killed in the guest, so its end is not known. */
+  readonly state: 'running' | 'ended' | 'lost';
+  /** In the guest. */
+  readonly pid: number;
+  readonly user: string;
+  /** Words; what is longer than 2 KiB together is cut. */
+  readonly command: readonly string[];
+  readonly startedAt: string;
+  readonly endedAt?: string | undefined;
+  readonly exit?: { readonly code: number } | { readonly signal: string; readonly number: number } | undefined;
+  /** Written by the command, and how much of that is gone; known when it has ended. */
+  readonly outputBytes?: number | undefined;
+  readonly droppedBytes?: number | undefined;
+}
+export interface VmExecLogsParams {
+  readonly ref: string;
+  /** Of a kept command, or the beginning of one that fits a single command. */
+  readonly id: string;
+  /** Go on until the command ends; the stream's exit is then the command's. @default false */
+  readonly follow?: boolean | undefined;
+}
+
+export interface VmCopyParams {
+  readonly ref: string;
+  /** in: a tar stream from the client is put at the path; out: the path is sent as one. */
+  readonly direction: 'in' | 'out';
+  /** In the guest; a relative one is below the user's home. */
+  readonly path: string;
+  readonly user?: string | undefined;
+  /** out: what is in the directory, not the directory. */
+  readonly contents?: boolean | undefined;
+  /** out: name of the tree in the stream. */
+  readonly base?: string | undefined;
+  /** in: where the path is a directory, the stream's one tree goes there under this name. */
+  readonly name?: string | undefined;
+  readonly place?: 'into' | 'as' | undefined;
+  /** in: keep owners. @default true */
+  readonly owners?: boolean | undefined;
+  /** in: make device nodes. @default false */
+  readonly devices?: boolean | undefined;
+  readonly sync?: boolean | undefined;
+}
 /** Frame: kind (1 byte), payload length (4 bytes, big endian, at most 1 MiB), payload. */
 export const frameKind = {
   /** client to daemon: data of stdin; empty: end of file */

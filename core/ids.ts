@@ -19,6 +19,8 @@ export function createOpId(): string {
 
 /** 12 lower-case hex digits. */
 export const createVmId = (): string => randomBytes(6).toString('hex');
+/** 12 lower-case hex digits, for a command that a guest keeps. */
+export const createExecId = (): string => randomBytes(6).toString('hex');
 /** 8 hex digits, one per state directory. */
 export const createInstallId = (): string => randomBytes(4).toString('hex');
 

@@ -1,7 +1,7 @@
 // Params and results of the built-in methods, for the typed client. Types only; the daemon's schemas are the judges.
 import type {
-  CliSpec, DaemonStatus, DoctorReport, HelloParams, HelloResult, LeakReport, OperationView, ReclaimResult, VmCreateParams, VmExecParams,
-  VmExecResult, VmListResult, VmPlanResult, VmView,
+  CliSpec, DaemonStatus, DoctorReport, HelloParams, HelloResult, KeptCommand, LeakReport, OperationView, ReclaimResult, VmCopyParams, VmCreateParams,
+  VmExecDetachParams, VmExecLogsParams, VmExecParams, VmExecResult, VmListResult, VmPlanResult, VmView,
 } from '../api.ts';
 import type { Json } from '../model.ts';
 import type { PluginStatus } from '../plugin-api.ts';
@@ -52,7 +52,11 @@ export interface RpcMethods {
   'vm.kill': { params: RefParams & { readonly signal?: string | undefined }; result: VmResult };
   'vm.delete': { params: RefParams; result: Deleted };
   'vm.set': { params: VmSetParams; result: VmResult };
+  'vm.copy': { params: VmCopyParams; result: VmExecResult };
   'vm.exec': { params: VmExecParams; result: VmExecResult };
+  'vm.exec.detach': { params: VmExecDetachParams; result: { readonly id: string } };
+  'vm.exec.list': { params: RefParams; result: { readonly commands: readonly KeptCommand[] } };
+  'vm.exec.logs': { params: VmExecLogsParams; result: VmExecResult };
   'vm.logs': { params: RefParams; result: { readonly files: readonly string[] } };
   'image.list': { params: None; result: { readonly images: readonly ArtifactView[] } };
   'image.show': { params: RefParams; result: { readonly image: ArtifactView } };

@@ -5,6 +5,7 @@ import type { RpcMethod } from '../plugin-api.ts';
 import type { VmContext } from './context.ts';
 import { beginCreate, createStatus, createVm } from './create.ts';
 import { deleteVm } from './delete.ts';
+import { detachCommand, keptCommands, keptOutput } from './exec-kept.ts';
 import { execVm } from './exec.ts';
 import { killVm } from './kill.ts';
 import { listVms } from './list.ts';
@@ -30,7 +31,7 @@ const refErrors = ['not_found', 'ambiguous_ref'] as const;
 const startErrors = ['start_failed', 'undo_failed', 'missing_requirement', 'cancelled'] as const;
 
 export function createVmMethods(ctx: VmContext): MethodTable {
-  return { ...readMethods(ctx), ...createMethods(ctx), ...lifeMethods(ctx), ...otherMethods(ctx) };
+  return { ...readMethods(ctx), ...createMethods(ctx), ...lifeMethods(ctx), ...execMethods(ctx), ...otherMethods(ctx) };
 }
 
 function readMethods(ctx: VmContext): MethodTable {
@@ -122,10 +123,31 @@ function otherMethods(ctx: VmContext): MethodTable {
       params: schema.setParams, result: schema.vmResult, errors: refErrors,
       handler: async (params, call) => ({ vm: await setVm(ctx, params, call) }),
     }),
+  };
+}
+
+function execMethods(ctx: VmContext): MethodTable {
+  const errors = [...refErrors, 'not_running', 'unsupported'];
+  return {
     'vm.exec': method({
       summary: 'Runs a command in a running VM; its streams are attached to with the ticket.', effect: 'write',
       params: schema.execParams, result: schema.execResult, errors: [...refErrors, 'not_running'],
       handler: (params, call) => execVm(ctx, params, call),
+    }),
+    'vm.exec.detach': method({
+      summary: 'Starts a command that goes on without client and daemon; the guest keeps its output.', effect: 'write',
+      params: schema.execDetachParams, result: schema.execDetachResult, errors: [...errors, 'timeout'],
+      handler: (params, call) => detachCommand(ctx, params, call),
+    }),
+    'vm.exec.list': method({
+      summary: 'Lists the commands that a running VM keeps, oldest first.', effect: 'read',
+      params: schema.refParams, result: schema.execListResult, errors: [...errors, 'timeout'],
+      handler: async ({ ref }, call) => ({ commands: [...await keptCommands(ctx, ref, call)] }),
+    }),
+    'vm.exec.logs': method({
+      summary: 'Gives the kept output of a command as streams, attached to with the ticket.', effect: 'write',
+      params: schema.execLogsParams, result: schema.execResult, errors,
+      handler: (params, call) => keptOutput(ctx, params, call),
     }),
   };
 }

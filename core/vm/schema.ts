@@ -42,6 +42,21 @@ export const execParams = z.strictObject({
   stdin: z.boolean().describe('false: standard input is /dev/null'),
   login: z.boolean().optional().describe("true: through the user's login shell"),
 });
+const guestCommand = {
+  ref,
+  env: env.optional(),
+  cwd: z.string().optional().describe('Directory in the guest'),
+  user: z.string().optional().describe('User in the guest; default root'),
+  login: z.boolean().optional().describe("true: through the user's login shell"),
+};
+export const execDetachParams = z.strictObject({
+  ...guestCommand, command: z.array(z.string()).min(1).describe('Program and arguments'),
+});
+export const execLogsParams = z.strictObject({
+  ref,
+  id: z.string().regex(/^[0-9a-f]{1,32}$/, 'must be hex digits').describe('Id of a kept command, or the beginning of one'),
+  follow: z.boolean().optional().describe('Go on until the command ends; default false'),
+});
 export const operationParams = z.strictObject({ id: z.string().min(1).max(64).describe('Operation id') });
 
 export const vmView = z.object({
@@ -67,6 +82,15 @@ export const planResult = z.object({
   })),
 });
 export const execResult = z.object({ ticket: z.string().describe('To attach with, within 10 s') });
+export const execDetachResult = z.object({ id: z.string().describe('Of the kept command') });
+export const execListResult = z.object({
+  commands: z.array(z.object({
+    id: z.string(), state: z.enum(['running', 'ended', 'lost']), pid: z.number(), user: z.string(), command: z.array(z.string()).readonly(),
+    startedAt: z.string(), endedAt: z.string().optional(),
+    exit: z.union([z.object({ code: z.number() }), z.object({ signal: z.string(), number: z.number() })]).optional(),
+    outputBytes: z.number().optional(), droppedBytes: z.number().optional(),
+  })),
+});
 export const logsResult = z.object({ files: z.array(z.string()).describe('Console logs, oldest first') });
 const timelineEntry = z.object({
   name: z.string(), plugin: z.string(), atMs: z.number(), durationMs: z.number().optional(), outcome: z.enum(['ok', 'failed', 'skipped']).optional(),

@@ -29,7 +29,8 @@ const names = [
   'kernel.delete', 'kernel.list', 'kernel.pull', 'kernel.show',
   'ping', 'plugin.cli', 'plugin.list', 'rpc.discover', 'rpc.hello', 'shutdown',
   'vm.create', 'vm.create.begin', 'vm.create.cancel', 'vm.create.status',
-  'vm.delete', 'vm.exec', 'vm.kill', 'vm.list', 'vm.logs', 'vm.plan', 'vm.restart', 'vm.set', 'vm.show', 'vm.start', 'vm.stop',
+  'vm.delete', 'vm.exec', 'vm.exec.detach', 'vm.exec.list', 'vm.exec.logs',
+  'vm.kill', 'vm.list', 'vm.logs', 'vm.plan', 'vm.restart', 'vm.set', 'vm.show', 'vm.start', 'vm.stop',
 ];
 /** Names kept for what is not built yet: nothing else may take them meanwhile. */
 const later = [

@@ -29,6 +29,8 @@ export interface FakeDriverOptions {
   readonly steps?: readonly Step[];
   /** Where a VM's agent listens: the agent plugin then talks to it, in place of the agent that runs commands on the host. */
   readonly agentSocket?: (vm: Vm) => string;
+  /** The words that do on the host what the agent's own program would do in the guest. */
+  readonly builtin?: (vm: Vm, words: readonly string[]) => readonly string[];
 }
 
 /** Everything a daemon needs to run fake VMs. */
@@ -56,7 +58,7 @@ function fakeDriver(options: FakeDriverOptions) {
     setup(ctx) {
       const [exec, processes, hostInfo] = [ctx.use(Exec), ctx.use(Processes), ctx.use(HostInfo)];
       ctx.provide(VmmDriver, createFakeDriver(options.agentSocket));
-      if (options.agentSocket === undefined) ctx.provide(GuestAgent, createFakeAgent());
+      if (options.agentSocket === undefined) ctx.provide(GuestAgent, createFakeAgent(options.builtin));
       ctx.provide(Images, { ensure: (ref) => pick(image, 'image', ref), get: (id) => pick(image, 'image', id), find: (ref) => pick(image, 'image', ref) });
       ctx.provide(Kernels, { ensure: (ref) => pick(kernel, 'kernel', ref), get: (id) => pick(kernel, 'kernel', id), find: (ref) => pick(kernel, 'kernel', ref) });
       for (const step of options.steps ?? []) ctx.step(step);
