@@ -1,5 +1,6 @@
 // Every built-in command, as data. Handlers are imported when their command runs.
 import { defineCommand, jsonFlag, type CommandDef } from './command.ts';
+import { accessCommands } from './catalog-access.ts';
 import { vmCommands } from './catalog-vm.ts';
 
 const ref = { name: 'ref', required: true };
@@ -53,4 +54,4 @@ const others: readonly CommandDef[] = [
 ];
 
 /** In the order of help. */
-export const catalog: readonly CommandDef[] = [...vmCommands, ...images, ...kernels, ...operations, ...daemon, ...others];
+export const catalog: readonly CommandDef[] = [...vmCommands, ...accessCommands, ...images, ...kernels, ...operations, ...daemon, ...others];

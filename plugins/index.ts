@@ -1,6 +1,7 @@
 // The built-in plugins: one explicit list. The capability graph decides the boot order; ties go by this one.
 import type { AnyPlugin } from '../core/plugins/definition.ts';
 import agent from './agent/plugin.ts';
+import copy from './copy/plugin.ts';
 import disks from './disks/plugin.ts';
 import images from './images/plugin.ts';
 import kernels from './kernels/plugin.ts';
@@ -8,4 +9,4 @@ import operations from './operations/plugin.ts';
 import qemu from './qemu/plugin.ts';
 import usernet from './usernet/plugin.ts';
 
-export const builtinPlugins: readonly AnyPlugin[] = [operations, images, kernels, disks, agent, usernet, qemu];
+export const builtinPlugins: readonly AnyPlugin[] = [operations, images, kernels, disks, agent, copy, usernet, qemu];

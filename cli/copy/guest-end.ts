@@ -1,0 +1,89 @@
+// A guest's end of a copy: frames of the daemon, which has the guest agent run the program that both ends share.
+import { frameKind, type VmCopyParams, type WireError } from '../../core/api.ts';
+import { BangerError, type ErrorCode } from '../../core/errors.ts';
+import type { FrameStream } from '../../core/plugin-api.ts';
+import type { Daemon } from '../daemon-link.ts';
+import type { EndResult, Sink, Source } from './end.ts';
+import { EndLines } from './lines.ts';
+
+type ExitFrame = { readonly code: number } | { readonly signal: string; readonly number: number } | { readonly error: WireError & { readonly message?: string } };
+
+/** How long the guest may take to end after it was asked to; then the stream is given up and the daemon sees to it. */
+const stopGraceMs = 5000;
+
+/** Begins it. @throws not_found; not_running and what else keeps the daemon from it */
+export async function openGuestEnd(daemon: Daemon, params: VmCopyParams, say: (line: string) => void): Promise<GuestEnd> {
+  const { ticket } = await daemon.call('vm.copy', params);
+  const end = new GuestEnd(await daemon.attach(ticket), params.ref, say);
+  // A source's frames wait until somebody takes them.
+  if (params.direction === 'in') end.listen();
+  return end;
+}
+
+export class GuestEnd implements Source, Sink {
+  readonly label: string;
+  readonly lines: EndLines;
+  readonly #stream: FrameStream;
+  readonly #ended = Promise.withResolvers<EndResult>();
+  #write: ((bytes: Buffer) => Promise<void>) | undefined;
+  #stopTimer: NodeJS.Timeout | undefined;
+  #over = false;
+
+  constructor(stream: FrameStream, label: string, say: (line: string) => void) {
+    this.label = label;
+    this.#stream = stream;
+    this.lines = new EndLines(say);
+    stream.onClose(() => this.#end({ error: daemonGone() }));
+  }
+
+  listen(): void {
+    this.#stream.onFrame((kind, payload) => this.#onFrame(kind, payload));
+  }
+
+  get ended(): Promise<EndResult> {
+    return this.#ended.promise;
+  }
+
+  pump(write: (bytes: Buffer) => Promise<void>): void {
+    this.#write = write;
+    this.listen();
+  }
+
+  async write(bytes: Buffer): Promise<void> {
+    if (!this.#over) await this.#stream.send(frameKind.stdin, bytes).catch(() => undefined); // onClose tells
+  }
+
+  finish(): void {
+    void this.write(Buffer.alloc(0));
+  }
+
+  stop(): void {
+    if (this.#over || this.#stopTimer !== undefined) return;
+    this.#stream.send(frameKind.signal, Buffer.from('TERM')).catch(() => undefined); // onClose tells
+    this.#stopTimer = setTimeout(() => this.#stream.destroy(), stopGraceMs);
+  }
+
+  #onFrame(kind: number, payload: Buffer): Promise<void> | void {
+    if (kind === frameKind.stdout) return this.#write?.(payload);
+    if (kind === frameKind.stderr) this.lines.push(payload);
+    else if (kind === frameKind.exit) this.#end(parseExit(payload, this.label));
+  }
+
+  #end(result: EndResult): void {
+    if (this.#over) return;
+    this.#over = true;
+    clearTimeout(this.#stopTimer);
+    this.#ended.resolve(result);
+    this.#stream.destroy();
+  }
+}
+
+function parseExit(payload: Buffer, label: string): EndResult {
+  const exit = JSON.parse(payload.toString('utf8')) as ExitFrame;
+  if ('code' in exit) return { code: exit.code };
+  if ('signal' in exit) return { error: new BangerError('operation_failed', `The end of the copy in ${label} was ended by signal ${exit.signal}`) };
+  const { code, opId, hint, detail, message } = exit.error;
+  return { error: new BangerError(code as ErrorCode, message ?? `The copy in ${label} failed`, { hint, detail: { ...detail, opId } }) };
+}
+
+const daemonGone = (): BangerError => new BangerError('daemon_unreachable', 'The daemon went away during the copy', { hint: 'the same command again starts it; what is there already is replaced' });

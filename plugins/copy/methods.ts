@@ -1,0 +1,59 @@
+import { serveGuestProcess } from '../../core/plugin-api.ts';
+import type { Activity, GuestAgent, GuestExecRequest, HostInfo, Logger, RpcMethod, Vms } from '../../core/plugin-api.ts';
+import { guardProcess } from './guard.ts';
+import { copyParams, copyResult } from './schema.ts';
+import type { CopyConfig, CopyParams } from './schema.ts';
+
+export interface CopyDeps {
+  readonly vms: Pick<Vms, 'running'>;
+  readonly agent: Pick<GuestAgent, 'exec'>;
+  readonly host: Pick<HostInfo, 'slowdown'>;
+  readonly activity: Activity;
+  readonly config: CopyConfig;
+  readonly log: Logger;
+  /** The daemon closes. */
+  readonly signal: AbortSignal;
+}
+
+/** The agent kills what it hung up after 5 s; the rest is for the way there and back. */
+const hangupMs = 10_000;
+
+/** The guest's end: the agent's own program, so that the image needs none. */
+export function copyRequest(params: CopyParams): GuestExecRequest {
+  const flags = params.direction === 'out'
+    ? ['send', ...option('--base', params.base), ...(params.contents === true ? ['--contents'] : [])]
+    : [
+      'receive', ...option('--name', params.name), ...(params.place === undefined ? [] : [`--${params.place}`]),
+      ...(params.owners === false ? [] : ['--owners']), ...(params.devices === true ? ['--devices'] : []), ...(params.sync === true ? ['--sync'] : []),
+    ];
+  return {
+    command: ['copy', ...flags, '--', params.path], builtin: true, env: {}, stdin: params.direction === 'in',
+    ...(params.user === undefined ? {} : { user: params.user }),
+  };
+}
+
+const option = (name: string, value: string | undefined): string[] => (value === undefined ? [] : [name, value]);
+
+/** `vm.copy`: offers the guest's end of a copy as a byte stream. The tar stream passes through; nothing here looks into it. */
+export function copyMethod(deps: CopyDeps): RpcMethod<typeof copyParams, typeof copyResult> {
+  return {
+    summary: 'Begins one end of a copy: a tar stream into the guest or out of it.',
+    effect: 'write', params: copyParams, result: copyResult, errors: ['not_found', 'ambiguous_ref', 'not_running', 'timeout', 'unsupported'],
+    async handler(params, call) {
+      const vm = await deps.vms.running(params.ref, call.signal);
+      const log = deps.log.child({ opId: call.opId, vm: vm.name });
+      const release = deps.activity.hold(`copy ${params.direction} ${vm.name}`);
+      const start = async (signal: AbortSignal) => guardProcess(await deps.agent.exec(vm, copyRequest(params), signal), {
+        subject: vm.name, direction: params.direction, path: params.path, signal: deps.signal,
+        limitMs: deps.config.stall_timeout_seconds * 1000 * deps.host.slowdown, hangupMs: hangupMs * deps.host.slowdown,
+      });
+      const ticket = call.peer.offerStream(
+        (stream) => { void serveGuestProcess(stream, { start, opId: call.opId, log }).finally(release); },
+        () => {
+          release();
+          log.debug('the client of a copy never attached');
+        });
+      return { ticket };
+    },
+  };
+}
