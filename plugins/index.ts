@@ -7,6 +7,7 @@ import images from './images/plugin.ts';
 import kernels from './kernels/plugin.ts';
 import operations from './operations/plugin.ts';
 import qemu from './qemu/plugin.ts';
+import ssh from './ssh/plugin.ts';
 import usernet from './usernet/plugin.ts';
 
-export const builtinPlugins: readonly AnyPlugin[] = [operations, images, kernels, disks, agent, copy, usernet, qemu];
+export const builtinPlugins: readonly AnyPlugin[] = [operations, images, kernels, disks, agent, copy, usernet, ssh, qemu];

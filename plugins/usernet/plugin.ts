@@ -1,6 +1,7 @@
 import { Exec, GuestAgent, HostInfo, Processes, Vms, definePlugin } from '../../core/plugin-api.ts';
 import type { Json, Vm } from '../../core/plugin-api.ts';
 import { guestNetwork, loopbackAddress, netnsPidFile, userNic } from './address.ts';
+import { LoopbackAddresses } from './capability.ts';
 import { createForwards } from './forwards.ts';
 import { netnsStep, preflightStep } from './netns.ts';
 import { publishStep, reconfigurePublish } from './publish.ts';
@@ -23,6 +24,7 @@ export default definePlugin({
   apiVersion: 1,
   summary: 'Outbound network without privileges, cut off from the host\'s loopback, and published ports',
   requires: [Exec, GuestAgent, HostInfo, Processes, Vms],
+  provides: [LoopbackAddresses],
   config: usernetConfig,
   spec: {
     schema: usernetSection,
@@ -42,6 +44,7 @@ export default definePlugin({
     const exec = ctx.use(Exec);
     runtime.host = host;
     runtime.exec = exec;
+    ctx.provide(LoopbackAddresses, { address: (vm) => loopbackAddress(host, vm) });
     const forwards = createForwards(ctx.use(GuestAgent), ctx.log);
     const netns = { exec, host, processes: ctx.use(Processes), network: networkHost, config: ctx.config };
     const hasNetwork = (vm: Vm): boolean => sectionOf(vm.spec.sections).network === 'user';
