@@ -61,15 +61,34 @@ export const vmCommands: readonly CommandDef[] = [
     examples: ['banger vm set devbox --vcpu 4'], load: () => import('./commands/vm-set.ts'),
   }),
   defineCommand({
-    path: ['vm', 'exec'], summary: 'Run a command in a running VM, or a shell', args: [{ name: 'ref', required: true }], trailing: 'command', runsGuestCommand: true,
+    path: ['vm', 'exec'], summary: 'Run a command in a running VM, or a shell', args: [{ name: 'ref' }], trailing: 'command', runsGuestCommand: true,
     flags: [
       ...terminal, env,
       { name: 'user', short: 'u', type: 'string', placeholder: 'name', summary: 'User in the guest (default root)' },
-      { name: 'cwd', short: 'w', type: 'string', placeholder: 'dir', summary: 'Directory in the guest' },
+      { name: 'guest-path', type: 'string', placeholder: 'dir', summary: "Directory in the guest (default the user's home)" },
+      { name: 'cwd', short: 'w', type: 'string', placeholder: 'dir', summary: 'The same as --guest-path' },
+      { name: 'login', short: 'l', type: 'boolean', summary: "Run the command through the user's login shell" },
+      { name: 'detach', short: 'd', type: 'boolean', summary: 'Start it, print its id, and let it go on by itself; vm exec logs shows its output' },
+      { name: 'all', type: 'boolean', summary: 'Run it on every running VM at once, each line prefixed with the VM' },
+      { name: 'quiet', short: 'q', type: 'boolean', summary: 'With --all: no summary on stderr' },
     ],
-    details: "Exit code: the command's own; 128+n when signal n ended it; 125 when banger failed before the command ran; 2 for bad usage.",
-    examples: ['banger vm exec devbox -- make test', 'banger vm exec devbox', 'banger vm exec -t devbox -- top'],
+    details: [
+      "Exit code: the command's own; 128+n when signal n ended it; 125 when banger failed before the command ran; 2 for bad usage. With --all: the first",
+      'that is not 0, in the order of vm list. A VM called logs is reached by its id.',
+    ].join('\n'),
+    examples: [
+      'banger vm exec devbox -- make test', 'banger vm exec devbox', 'banger vm exec -t devbox -- top', 'banger vm exec -d devbox -- make -C /srv all',
+      'banger vm exec --all -- uptime',
+    ],
     load: () => import('./commands/vm-exec.ts'),
+  }),
+  defineCommand({
+    path: ['vm', 'exec', 'logs'], summary: 'List the detached commands of a VM, or print the output of one', runsGuestCommand: true,
+    args: [{ name: 'ref', required: true }, { name: 'id' }],
+    flags: [{ name: 'follow', short: 'f', type: 'boolean', summary: 'Go on until the command ends, and exit with its code' }, jsonFlag],
+    details: 'The guest keeps the last 8 MiB of what each command wrote, and the last 64 commands that ended, until the VM stops. An id may be cut short.',
+    examples: ['banger vm exec logs devbox', 'banger vm exec logs -f devbox 3f9c'],
+    load: () => import('./commands/vm-exec-logs.ts'),
   }),
   defineCommand({
     path: ['vm', 'logs'], summary: "Print a VM's console log", args: [{ name: 'ref', required: true }], load: () => import('./commands/vm-logs.ts'),

@@ -24,9 +24,20 @@ type ExitFrame = { readonly code: number } | { readonly signal: string; readonly
 /** A second Ctrl-C within this time gives up. */
 const giveUpWindowMs = 2000;
 
+export interface SessionCall {
+  readonly streams: SessionStreams;
+  /** Told who handles the signals of the person while the command runs. */
+  readonly interrupts: Pick<Interrupts, 'handle'>;
+}
+
 /** Starts the command and stays until it has ended; answers its exit code (128+n for a signal). @throws what kept it from running */
-export async function runSession(daemon: Daemon, params: VmExecParams, call: { readonly streams: SessionStreams; readonly interrupts: Interrupts }): Promise<number> {
+export async function runSession(daemon: Daemon, params: VmExecParams, call: SessionCall): Promise<number> {
   const { ticket } = await daemon.call('vm.exec', params);
+  return attachSession(daemon, ticket, call);
+}
+
+/** The same for a ticket that another method gave. */
+export async function attachSession(daemon: Daemon, ticket: string, call: SessionCall): Promise<number> {
   const stream = await daemon.attach(ticket);
   const session = new ExecSession(stream, call.streams);
   call.interrupts.handle((signal) => session.interrupt(signal));

@@ -114,6 +114,12 @@ export class FakeDaemon {
     }
   }
 
+  #ticket(params: Record<string, unknown>): { ticket: string } {
+    const ticket = `t${this.#tickets.size}`;
+    this.#tickets.set(ticket, params);
+    return { ticket };
+  }
+
   #builtin(method: string): Answer {
     const answers: Record<string, Answer> = {
       'rpc.hello': () => this.hello,
@@ -123,11 +129,8 @@ export class FakeDaemon {
       'vm.show': ({ params }) => ({ vm: this.vms.find((vm) => vm.id === params['ref']) }),
       'vm.create': ({ params }) => ({ vm: fakeVm('dddddddddddd', typeof params['name'] === 'string' ? params['name'] : 'fresh') }),
       'vm.delete': ({ params }) => ({ id: params['ref'], name: 'gone' }),
-      'vm.exec': ({ params }) => {
-        const ticket = `t${this.#tickets.size}`;
-        this.#tickets.set(ticket, params);
-        return { ticket };
-      },
+      'vm.exec': ({ params }) => this.#ticket(params),
+      'vm.exec.logs': ({ params }) => this.#ticket(params),
     };
     const answer = answers[method];
     if (!answer) throw new FakeError('unknown_method', `Unknown method ${method}`);
