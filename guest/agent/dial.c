@@ -1,35 +1,16 @@
 #define _GNU_SOURCE
 #include "dial.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
 
+#include "address.h"
+#include "opener.h"
 #include "util.h"
-
-static bool parse_address(struct sockaddr_storage *out, socklen_t *length, const char *host, uint16_t port) {
-  struct sockaddr_in *v4 = (struct sockaddr_in *)out;
-  struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
-  memset(out, 0, sizeof *out);
-  if (inet_pton(AF_INET, host, &v4->sin_addr) == 1) {
-    v4->sin_family = AF_INET;
-    v4->sin_port = htons(port);
-    *length = sizeof *v4;
-    return true;
-  }
-  if (inet_pton(AF_INET6, host, &v6->sin6_addr) == 1) {
-    v6->sin6_family = AF_INET6;
-    v6->sin6_port = htons(port);
-    *length = sizeof *v6;
-    return true;
-  }
-  return false;
-}
 
 static bool begin(struct stream *s, const struct sockaddr_storage *address, socklen_t length) {
   int one = 1;
@@ -54,23 +35,21 @@ static bool begin_next(struct stream *s) {
   return begin(s, &s->next, length);
 }
 
-bool dial_start(struct stream *s, const struct dial_request *request) {
+bool dial_start(struct stream *s, const struct target_request *request, const char **error) {
   struct sockaddr_storage first;
   socklen_t length;
   s->out[1].end_due = true;
   const char *host = request->host;
   if (strcasecmp(host, "localhost") == 0) {
     host = "127.0.0.1";
-    parse_address(&s->next, &s->next_length, "::1", request->port);
+    address_parse(&s->next, &s->next_length, "::1", request->port);
   }
-  if (!parse_address(&first, &length, host, request->port)) {
-    errno = EINVAL;
-    return false;
-  }
+  if (!address_parse(&first, &length, host, request->port)) return opener_start(s, request, error);
   if (begin(s, &first, length)) return true;
-  int error = errno;
+  int reason = errno;
   if (begin_next(s)) return true;
-  errno = error;
+  errno = reason;
+  *error = strerror(reason);
   return false;
 }
 
@@ -86,8 +65,5 @@ void dial_continue(struct stream *s) {
     begin_next(s);
     return;
   }
-  s->failure = 0;
-  s->out[0].fd = fcntl(s->in_fd, F_DUPFD_CLOEXEC, 3);
-  if (s->out[0].fd < 0) s->failure = errno;
-  s->opened = s->failure == 0;
+  s->failure = stream_adopt(s, s->in_fd) ? 0 : errno;
 }

@@ -90,8 +90,12 @@ static void add_memberships(struct account *a) {
 }
 
 bool account_find(struct account *account, const char *spec, const char **error) {
-  char name[64];
+  char name[64], self[16] = "root";
   *account = (struct account){0};
+  if (!spec) {
+    if (geteuid() != 0) snprintf(self, sizeof self, "%u", (unsigned)geteuid());
+    spec = self;
+  }
   const char *colon = strchr(spec, ':');
   size_t length = colon ? (size_t)(colon - spec) : strlen(spec);
   if (length == 0 || length >= sizeof name) {

@@ -15,6 +15,7 @@ struct account {
 };
 
 // `spec` is a name or number, with `:group` (name or number) as container tools take it. A number need not be in the file.
-// root exists even in an image without the file. On failure `*error` is a sentence.
+// root exists even in an image without the file. NULL: root, or whom the agent runs as where it has no right to change that (its own
+// tests). On failure `*error` is a sentence.
 bool account_find(struct account *account, const char *spec, const char **error);
 #endif

@@ -89,17 +89,37 @@ void exec_request_free(struct exec_request *r) {
   *r = (struct exec_request){0};
 }
 
-bool dial_request_parse(struct dial_request *r, const uint8_t *payload, size_t length) {
-  *r = (struct dial_request){0};
+static bool take_string(char *to, size_t size, const struct tlv *entry) {
+  if (entry->length == 0 || entry->length >= size || memchr(entry->value, 0, entry->length)) return false;
+  memcpy(to, entry->value, entry->length);
+  to[entry->length] = 0;
+  return true;
+}
+
+static bool take_target(struct target_request *r, const struct tlv *entry) {
+  switch (entry->tag) {
+    case TAG_HOST:
+      return take_string(r->host, sizeof r->host, entry);
+    case TAG_PATH:
+      return take_string(r->path, sizeof r->path, entry);
+    case TAG_USER:
+      return take_string(r->user, sizeof r->user, entry);
+    case TAG_PORT:
+      if (entry->length != 2) return false;
+      r->port = get_u16(entry->value);
+      return true;
+    default:
+      return true;
+  }
+}
+
+bool target_request_parse(struct target_request *r, const uint8_t *payload, size_t length, bool any_port) {
+  *r = (struct target_request){0};
   size_t at = 0;
   struct tlv entry;
   bool bad = false;
-  while (tlv_next(payload, length, &at, &entry, &bad)) {
-    if (entry.tag == TAG_HOST && entry.length < sizeof r->host && !memchr(entry.value, 0, entry.length)) {
-      memcpy(r->host, entry.value, entry.length);
-      r->host[entry.length] = 0;
-    }
-    if (entry.tag == TAG_PORT && entry.length == 2) r->port = get_u16(entry.value);
-  }
-  return !bad && r->host[0] != 0 && r->port != 0;
+  while (!bad && tlv_next(payload, length, &at, &entry, &bad)) bad = !take_target(r, &entry);
+  if (bad) return false;
+  if (r->path[0]) return r->host[0] == 0;
+  return r->host[0] != 0 && (any_port || r->port != 0);
 }

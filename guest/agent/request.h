@@ -1,4 +1,4 @@
-// EXEC and DIAL payloads, checked.
+// EXEC, DIAL and LISTEN payloads, checked.
 #ifndef BANGER_REQUEST_H
 #define BANGER_REQUEST_H
 #include <stdbool.h>
@@ -20,9 +20,11 @@ struct exec_request {
 bool exec_request_parse(struct exec_request *request, const uint8_t *payload, size_t length);
 void exec_request_free(struct exec_request *request);
 
-struct dial_request {
-  char host[64];
+// Where to connect or to listen: a host with its port, or the path of a unix socket.
+struct target_request {
+  char host[256], path[256], user[160];
   uint16_t port;
 };
-bool dial_request_parse(struct dial_request *request, const uint8_t *payload, size_t length);
+// `any_port`: 0 will do.
+bool target_request_parse(struct target_request *request, const uint8_t *payload, size_t length, bool any_port);
 #endif

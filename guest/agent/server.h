@@ -15,6 +15,10 @@ struct server {
   struct stream *streams[MAX_STREAMS];
   // Slot from which the next round of reading begins: the one after who was served last.
   size_t turn;
+  // Number of the stream that a listener gave last.
+  uint32_t last_accepted;
+  // Listeners rest until then: the system lacked descriptors or memory.
+  int64_t accept_after;
   // PID 1 of the guest: every orphan is ours to reap, and shutting down is our work.
   bool is_init;
   enum shutdown_how shutdown;
@@ -25,18 +29,34 @@ void server_init(struct server *server, const struct config *config, bool is_ini
 // info.c
 void info_send(struct server *server);
 
+// frames.c: control frames.
+void send_control(struct server *server, const struct frame *frame);
+void send_u32(struct server *server, uint8_t type, uint32_t stream, uint8_t flags, uint32_t value);
+void send_failed(struct server *server, uint32_t stream, int reason, const char *message);
+
 // streams.c
+// From here on the agent numbers streams.
+#define FIRST_ACCEPTED 0x80000000U
+// Slots that connections of listeners do not get.
+#define KEPT_FOR_HOST 32
+// NULL when all slots are taken.
+struct stream *streams_add(struct server *server, uint32_t id, enum stream_kind kind);
+void streams_drop(struct server *server, const struct stream *stream);
+bool streams_may_accept(const struct server *server);
+// A number that no stream has.
+uint32_t streams_accepted_id(struct server *server);
 bool streams_frame(struct server *server, const struct frame *frame);
-// Host gone: execs get HUP, connections are closed.
+// Host gone: execs get HUP, connections and listeners are closed.
 void streams_detach(struct server *server);
 // Descriptors worth waiting for; `owners[i]` tells whose they are. Returns how many.
 #define POLLS_PER_STREAM 3
 struct poll_owner {
   struct stream *stream;
   size_t slot;
-  // 0 and 1: output channel; 2: input.
+  // Below POLL_INPUT: an output channel. From POLL_LISTENER: one of the stream's listeners.
   int what;
 };
+enum { POLL_INPUT = 2, POLL_OPENER, POLL_LISTENER };
 size_t streams_poll(struct server *server, struct pollfd *fds, struct poll_owner *owners);
 void streams_ready(struct server *server, const struct pollfd *fds, const struct poll_owner *owners, size_t count);
 // Says what is due: windows, ends, exits; frees what is over.

@@ -2,6 +2,7 @@
 #include "stream.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +22,7 @@ struct stream *stream_new(uint32_t id, enum stream_kind kind) {
   s->kind = kind;
   s->attached = true;
   s->in_fd = s->out[0].fd = s->out[1].fd = -1;
+  s->listeners[0] = s->listeners[1] = s->opener.fd = -1;
   s->out[0].credit = s->out[1].credit = STREAM_WINDOW;
   s->in_window = STREAM_WINDOW;
   return s;
@@ -30,8 +32,22 @@ void stream_free(struct stream *s) {
   close_fd(&s->in_fd);
   close_fd(&s->out[0].fd);
   close_fd(&s->out[1].fd);
+  close_fd(&s->listeners[0]);
+  close_fd(&s->listeners[1]);
+  // That of a unix socket that is listened on still has a file to remove; this tells it so.
+  close_fd(&s->opener.fd);
+  if (s->opener.pid > 0 && s->kind == STREAM_DIAL) kill(s->opener.pid, SIGKILL);
   free(s->in_data);
   free(s);
+}
+
+bool stream_adopt(struct stream *s, int fd) {
+  s->in_fd = fd;
+  s->out[0].fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+  s->out[1].end_due = true;
+  s->connecting = false;
+  s->opened = s->out[0].fd >= 0 && set_nonblocking(fd);
+  return s->opened;
 }
 
 static ssize_t write_in(struct stream *s, const uint8_t *data, size_t length) {
@@ -96,7 +112,7 @@ static bool grow_input(struct stream *s, size_t length) {
 bool stream_write(struct stream *s, const uint8_t *data, size_t length) {
   if (length > s->in_window) return false;
   s->in_window -= (uint32_t)length;
-  if (s->in_fd < 0 || s->in_done) {
+  if ((s->in_fd < 0 && !s->connecting) || s->in_done) {
     s->in_taken += (uint32_t)length;
     return true;
   }

@@ -1,4 +1,4 @@
-// One exec or one connection: its descriptors, what waits for them, and how much either side may still send.
+// One exec, connection or listener: its descriptors, what waits for them, and how much either side may still send.
 #ifndef BANGER_STREAM_H
 #define BANGER_STREAM_H
 #include <netinet/in.h>
@@ -11,7 +11,15 @@
 #define STREAM_WINDOW (256 * 1024)
 #define MAX_STREAMS 256
 
-enum stream_kind { STREAM_EXEC, STREAM_DIAL };
+// STREAM_DIAL is any connection, those that a listener took as well.
+enum stream_kind { STREAM_EXEC, STREAM_DIAL, STREAM_LISTEN };
+
+// The process that opens something as a user (opener.h). `due` is set while its answer is waited for.
+struct opener {
+  pid_t pid;
+  int fd;
+  int64_t due;
+};
 
 // Guest to host. Channel 0 is stdout, the terminal or the connection; 1 is stderr.
 struct channel {
@@ -48,10 +56,18 @@ struct stream {
   int failure;
   struct sockaddr_storage next;
   socklen_t next_length;
+
+  // Listen.
+  int listeners[2];
+  uint16_t port;
+
+  struct opener opener;
 };
 
 struct stream *stream_new(uint32_t id, enum stream_kind kind);
 void stream_free(struct stream *s);
+// Makes a connected socket the stream's own. false with errno.
+bool stream_adopt(struct stream *s, int fd);
 // Takes data of the host. false: more than the window allows, or no memory.
 bool stream_write(struct stream *s, const uint8_t *data, size_t length);
 // Moves what waits into the descriptor; closes it after the end.

@@ -1,14 +1,10 @@
 #define _GNU_SOURCE
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
-#include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "dial.h"
-#include "exec.h"
+#include "opening.h"
 #include "pty.h"
 #include "server.h"
 #include "util.h"
@@ -19,25 +15,6 @@
 #define DRAIN_MS 200
 // Tell the host when this much was taken; more often would only cost frames.
 #define WINDOW_STEP (STREAM_WINDOW / 4)
-
-static void send_control(struct server *server, const struct frame *frame) {
-  if (!session_send(&server->session, frame)) say("frame of type %u does not fit", frame->type);
-}
-
-static void send_u32(struct server *server, uint8_t type, uint32_t stream, uint8_t flags, uint32_t value) {
-  uint8_t payload[4];
-  put_u32(payload, value);
-  send_control(server, &(struct frame){.type = type, .flags = flags, .stream = stream, .length = 4, .payload = payload});
-}
-
-static void send_failed(struct server *server, uint32_t stream, int reason, const char *message) {
-  uint8_t payload[512], number[4];
-  size_t length = 0;
-  put_u32(number, (uint32_t)reason);
-  tlv_put(payload, sizeof payload, &length, TAG_ERRNO, number, sizeof number);
-  tlv_put(payload, sizeof payload, &length, TAG_MESSAGE, message, strnlen(message, 256));
-  send_control(server, &(struct frame){.type = FRAME_FAILED, .stream = stream, .length = (uint32_t)length, .payload = payload});
-}
 
 static struct stream *find_stream(struct server *server, uint32_t id) {
   for (size_t i = 0; i < MAX_STREAMS; i++)
@@ -50,7 +27,7 @@ static void drop_stream(struct server *server, size_t slot) {
   server->streams[slot] = NULL;
 }
 
-static struct stream *open_stream(struct server *server, uint32_t id, enum stream_kind kind) {
+struct stream *streams_add(struct server *server, uint32_t id, enum stream_kind kind) {
   for (size_t i = 0; i < MAX_STREAMS; i++) {
     if (server->streams[i]) continue;
     server->streams[i] = stream_new(id, kind);
@@ -59,45 +36,22 @@ static struct stream *open_stream(struct server *server, uint32_t id, enum strea
   return NULL;
 }
 
-static void discard_stream(struct server *server, const struct stream *stream) {
+void streams_drop(struct server *server, const struct stream *stream) {
   for (size_t i = 0; i < MAX_STREAMS; i++)
     if (server->streams[i] == stream) drop_stream(server, i);
 }
 
-static bool open_exec(struct server *server, const struct frame *frame) {
-  struct exec_request request;
-  const char *error = "";
-  if (!exec_request_parse(&request, frame->payload, frame->length)) {
-    send_failed(server, frame->stream, EINVAL, "the exec request is malformed");
-    return true;
-  }
-  struct stream *stream = open_stream(server, frame->stream, STREAM_EXEC);
-  if (!stream) {
-    send_failed(server, frame->stream, EMFILE, "too many streams");
-  } else if (!exec_start(stream, &request, server->config, &error)) {
-    send_failed(server, frame->stream, errno, error);
-    discard_stream(server, stream);
-  } else {
-    send_u32(server, FRAME_OPENED, frame->stream, 0, (uint32_t)stream->pid);
-  }
-  exec_request_free(&request);
-  return true;
+uint32_t streams_accepted_id(struct server *server) {
+  do server->last_accepted = FIRST_ACCEPTED + (server->last_accepted + 1) % FIRST_ACCEPTED;
+  while (find_stream(server, server->last_accepted));
+  return server->last_accepted;
 }
 
-static bool open_dial(struct server *server, const struct frame *frame) {
-  struct dial_request request;
-  if (!dial_request_parse(&request, frame->payload, frame->length)) {
-    send_failed(server, frame->stream, EINVAL, "the dial request is malformed");
-    return true;
-  }
-  struct stream *stream = open_stream(server, frame->stream, STREAM_DIAL);
-  if (!stream) {
-    send_failed(server, frame->stream, EMFILE, "too many streams");
-  } else if (!dial_start(stream, &request)) {
-    send_failed(server, frame->stream, errno, strerror(errno));
-    discard_stream(server, stream);
-  }
-  return true;
+bool streams_may_accept(const struct server *server) {
+  size_t count = 0;
+  for (size_t i = 0; i < MAX_STREAMS; i++)
+    if (server->streams[i]) count++;
+  return count < MAX_STREAMS - KEPT_FOR_HOST;
 }
 
 static bool add_credit(struct stream *stream, const struct frame *frame) {
@@ -111,15 +65,21 @@ static bool add_credit(struct stream *stream, const struct frame *frame) {
 
 // The host has let go of it; an exec goes on until its group has ended, but nobody listens.
 static void abandon(struct server *server, struct stream *stream) {
-  if (stream->kind == STREAM_DIAL) {
-    discard_stream(server, stream);
-    return;
-  }
-  stream_detach(stream);
+  if (stream->kind == STREAM_EXEC)
+    stream_detach(stream);
+  else
+    streams_drop(server, stream);
 }
 
 static bool stream_frame(struct server *server, struct stream *stream, const struct frame *frame) {
   bool is_exec = stream->kind == STREAM_EXEC;
+  if (stream->kind == STREAM_LISTEN) {
+    if (frame->type != FRAME_CLOSE) return true;
+    abandon(server, stream);
+    // From here on the host need not expect connections of it.
+    send_u32(server, FRAME_CLOSE, frame->stream, 0, 0);
+    return true;
+  }
   switch (frame->type) {
     case FRAME_DATA:
       return frame->flags == 0 && stream_write(stream, frame->payload, frame->length);
@@ -150,9 +110,10 @@ static bool stream_frame(struct server *server, struct stream *stream, const str
 }
 
 bool streams_frame(struct server *server, const struct frame *frame) {
-  if (frame->type == FRAME_EXEC || frame->type == FRAME_DIAL) {
-    if (frame->stream == 0 || find_stream(server, frame->stream)) return false;
-    return frame->type == FRAME_EXEC ? open_exec(server, frame) : open_dial(server, frame);
+  if (frame->type == FRAME_EXEC || frame->type == FRAME_DIAL || frame->type == FRAME_LISTEN) {
+    if (frame->stream == 0 || frame->stream >= FIRST_ACCEPTED || find_stream(server, frame->stream)) return false;
+    opening_begin(server, frame);
+    return true;
   }
   // Frames for a stream that ended meanwhile crossed its end on the way.
   struct stream *stream = find_stream(server, frame->stream);
@@ -172,21 +133,40 @@ static bool wants_read(const struct stream *stream, int channel) {
   return stream->attached && stream->out[channel].fd >= 0 && stream->out[channel].credit > 0;
 }
 
+// What a stream waits for before it has data, or instead of having any.
+static size_t poll_openings(const struct stream *stream, bool may_accept, struct pollfd *fds, int *whats) {
+  size_t count = 0;
+  if (stream->opener.due > 0) {
+    whats[count] = POLL_OPENER;
+    fds[count++] = (struct pollfd){.fd = stream->opener.fd, .events = POLLIN};
+  }
+  for (int i = 0; may_accept && i < 2; i++) {
+    if (stream->listeners[i] < 0) continue;
+    whats[count] = POLL_LISTENER + i;
+    fds[count++] = (struct pollfd){.fd = stream->listeners[i], .events = POLLIN};
+  }
+  return count;
+}
+
 size_t streams_poll(struct server *server, struct pollfd *fds, struct poll_owner *owners) {
   size_t count = 0;
   bool room = may_send_data(server);
+  // Otherwise connections wait in the kernel's queue.
+  bool may_accept = room && streams_may_accept(server) && now_ms() >= server->accept_after;
   // `streams_ready` serves in this order until the output is full.
   for (size_t i = 0; i < MAX_STREAMS; i++) {
     size_t slot = (server->turn + i) % MAX_STREAMS;
     struct stream *stream = server->streams[slot];
     if (!stream) continue;
+    int whats[POLLS_PER_STREAM];
+    for (size_t n = poll_openings(stream, may_accept, fds + count, whats), k = 0; k < n; k++) owners[count++] = (struct poll_owner){stream, slot, whats[k]};
     for (int channel = 0; room && channel < 2; channel++) {
       if (!wants_read(stream, channel)) continue;
       owners[count] = (struct poll_owner){stream, slot, channel};
       fds[count++] = (struct pollfd){.fd = stream->out[channel].fd, .events = POLLIN};
     }
     if (!stream_wants_write(stream)) continue;
-    owners[count] = (struct poll_owner){stream, slot, 2};
+    owners[count] = (struct poll_owner){stream, slot, POLL_INPUT};
     fds[count++] = (struct pollfd){.fd = stream->in_fd, .events = POLLOUT};
   }
   return count;
@@ -217,30 +197,20 @@ static void read_channel(struct server *server, struct stream *stream, int chann
   if (stream->exited) stream->drain_until = now_ms() + DRAIN_MS;
 }
 
-static void continue_dial(struct server *server, struct stream *stream) {
-  dial_continue(stream);
-  if (stream->connecting) return;
-  if (stream->opened) {
-    send_u32(server, FRAME_OPENED, stream->id, 0, 0);
-    stream_flush(stream);
-    return;
-  }
-  send_failed(server, stream->id, stream->failure, strerror(stream->failure));
-  discard_stream(server, stream);
-}
-
 void streams_ready(struct server *server, const struct pollfd *fds, const struct poll_owner *owners, size_t count) {
   size_t next_turn = server->turn;
   for (size_t i = 0; i < count; i++) {
     struct stream *stream = owners[i].stream;
     if (fds[i].revents == 0) continue;
-    if (owners[i].what < 2) {
+    if (owners[i].what < POLL_INPUT) {
       if (!may_send_data(server) || !wants_read(stream, owners[i].what)) continue;
       read_channel(server, stream, owners[i].what);
       next_turn = (owners[i].slot + 1) % MAX_STREAMS;
-    } else if (stream->connecting) {
-      // The only place that frees a stream here; a dial has no other entry in the list before it is connected.
-      continue_dial(server, stream);
+    } else if (owners[i].what >= POLL_LISTENER) {
+      if (may_send_data(server)) opening_accept(server, stream, owners[i].what - POLL_LISTENER);
+    } else if (owners[i].what == POLL_OPENER || stream->connecting) {
+      // The only place that frees a stream here; it has no other entry in the list before it is open.
+      if (session_room(&server->session) >= CONTROL_MAX) opening_continue(server, stream);
     } else {
       stream_flush(stream);
     }
@@ -251,6 +221,8 @@ void streams_ready(struct server *server, const struct pollfd *fds, const struct
 void streams_child_ended(struct server *server, pid_t pid, int status) {
   for (size_t i = 0; i < MAX_STREAMS; i++) {
     struct stream *stream = server->streams[i];
+    // Its number may be another's from now on.
+    if (stream && stream->opener.pid == pid) stream->opener.pid = 0;
     if (!stream || stream->kind != STREAM_EXEC || stream->pid != pid || stream->exited) continue;
     stream->exited = true;
     stream->status = status;
@@ -300,7 +272,8 @@ static bool settle_exec(struct server *server, struct stream *stream) {
   return !group_pending;
 }
 
-static bool settle_dial(struct server *server, struct stream *stream) {
+static bool settle_socket(struct server *server, struct stream *stream) {
+  if (stream->opener.due > 0 && now_ms() >= stream->opener.due) return opening_timed_out(server, stream);
   if (!stream->opened || (!stream->reset && !(stream->out[0].end_due && stream->in_done))) return false;
   send_u32(server, FRAME_CLOSE, stream->id, 0, stream->reset ? ECONNRESET : 0);
   return true;
@@ -315,7 +288,7 @@ void streams_settle(struct server *server) {
       stream->in_window += stream->in_taken;
       stream->in_taken = 0;
     }
-    if (stream->kind == STREAM_EXEC ? settle_exec(server, stream) : settle_dial(server, stream)) drop_stream(server, i);
+    if (stream->kind == STREAM_EXEC ? settle_exec(server, stream) : settle_socket(server, stream)) drop_stream(server, i);
   }
 }
 
@@ -323,7 +296,10 @@ int streams_timeout(const struct server *server) {
   int64_t due = INT64_MAX;
   for (size_t i = 0; i < MAX_STREAMS; i++) {
     const struct stream *stream = server->streams[i];
-    if (!stream || stream->kind != STREAM_EXEC) continue;
+    if (!stream) continue;
+    if (stream->opener.due > 0 && stream->opener.due < due) due = stream->opener.due;
+    if (stream->kind == STREAM_LISTEN && server->accept_after > now_ms() && server->accept_after < due) due = server->accept_after;
+    if (stream->kind != STREAM_EXEC) continue;
     if (stream->kill_at > 0 && stream->kill_at < due) due = stream->kill_at;
     if (stream->exited && stream->attached && stream->drain_until < due) due = stream->drain_until;
   }

@@ -1,13 +1,14 @@
 // The real agent over a real socket, by the real session: the protocol as both ends speak it.
 import { createHash, randomBytes } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
-import { userInfo } from 'node:os';
+import { tmpdir, userInfo } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from 'vitest';
 import { openDial } from './dial-stream.ts';
 import { openExec } from './exec-stream.ts';
-import { buildTestAgent, collect, failureOf, idle, openTestSession, run, startTestAgent, until } from './test-agent.ts';
+import { buildTestAgent, childCount, collect, failureOf, idle, openTestSession, run, startTestAgent, until } from './test-agent.ts';
 import type { TestAgent, TestSession } from './test-agent.ts';
 
 let program: string;
@@ -252,7 +253,7 @@ describe('flow', () => {
 
   it('refuses more streams than its limit, and goes on', async () => {
     // Commands of the tests before may still be ending.
-    await until(async () => (await execCount(agent)) === 0, 'earlier commands to end');
+    await until(async () => (await childCount(agent)) === 0, 'earlier commands to end');
     const children = await Promise.allSettled(Array.from({ length: 260 }, () => run(host.session, ['sleep', '1000'])));
     const refused = children.filter((c) => c.status === 'rejected');
     expect(refused).toHaveLength(4);
@@ -286,7 +287,38 @@ describe('dial', () => {
     const server = await echoServer('127.0.0.1');
     server.close();
     await expect(dial(server.port)).rejects.toMatchObject({ code: 'operation_failed', message: `cannot connect to localhost:${server.port} in devbox: Connection refused` });
-    await expect(dial(80, 'example.org')).rejects.toMatchObject({ code: 'operation_failed' });
+  });
+
+  it('reaches unix sockets, and says why not', async () => {
+    const dir = await mkdtemp(join(tmpdir(), 'banger-dial-'));
+    const path = join(dir, 'echo.sock');
+    const dialPath = (target: string, user?: string) => openDial(host.session, { path: target, ...(user === undefined ? {} : { user }) }, { subject: 'devbox', signal: idle });
+    const server = createServer({ allowHalfOpen: true }, (socket) => socket.on('error', () => {}).pipe(socket));
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    const stream = await dialPath(path);
+    const data = randomBytes(1024 * 1024);
+    stream.end(data);
+    expect(Buffer.concat(await stream.toArray() as Buffer[]).equals(data)).toBe(true);
+    server.close();
+    expect(await failureOf(dialPath(path))).toMatchObject({ code: 'not_found', message: `cannot connect to ${path} in devbox: No such file or directory` });
+    await writeFile(path, '');
+    expect(await failureOf(dialPath(path))).toMatchObject({ code: 'operation_failed', message: `cannot connect to ${path} in devbox: Connection refused` });
+    expect(await failureOf(dialPath(path, 'nobody-at-all'))).toMatchObject({ code: 'not_found', message: `cannot connect to ${path} in devbox: no such user in the guest` });
+    expect(await failureOf(dialPath('echo.sock'))).toMatchObject({ code: 'bad_request' });
+    await rm(dir, { recursive: true });
+    await until(async () => (await childCount(agent)) === 0, 'the processes that connected to end');
+  });
+
+  it('reaches a unix socket only as far as its user may', async (ctx) => {
+    if (!isRoot) ctx.skip('only root can become another user');
+    const dir = await mkdtemp(join(tmpdir(), 'banger-dial-'));
+    const path = join(dir, 'echo.sock');
+    const server = createServer((socket) => socket.end());
+    await new Promise<void>((resolve) => server.listen(path, resolve));
+    const refused = failureOf(openDial(host.session, { path, user: 'nobody' }, { subject: 'devbox', signal: idle }));
+    expect(await refused).toMatchObject({ code: 'operation_failed', message: `cannot connect to ${path} in devbox: Permission denied` });
+    server.close();
+    await rm(dir, { recursive: true });
   });
 
   it('tells the guest when the host gives up', async () => {
@@ -329,11 +361,6 @@ describe('losing the host', () => {
   });
 });
 
-/** Processes that the agent has started and not yet reaped. */
-async function execCount(of: TestAgent): Promise<number> {
-  const text = await readFile(`/proc/${of.child.pid}/task/${of.child.pid}/children`, 'utf8');
-  return text.split(' ').filter((word) => word.trim() !== '').length;
-}
 async function firstChunk(stream: NodeJS.ReadableStream): Promise<string> {
   return new Promise((resolve) => stream.once('data', (chunk: Buffer) => resolve(chunk.toString())));
 }

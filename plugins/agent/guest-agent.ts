@@ -1,14 +1,16 @@
 // The `GuestAgent` capability: one link per running VM.
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { notRunning, operationFailed, timedOut, unsupported } from '../../core/plugin-api.ts';
+import { notRunning, operationFailed, timedOut } from '../../core/plugin-api.ts';
 import type { AgentInfo, GuestAgent, HostInfo, Logger, Vm, VmmDriver, Vms } from '../../core/plugin-api.ts';
 import { openDial, requestShutdown } from './dial-stream.ts';
 import { openExec } from './exec-stream.ts';
 import { tokenBytes } from './guest-config.ts';
 import { openLink } from './link.ts';
 import type { Link } from './link.ts';
+import { openListener } from './listen-stream.ts';
 import type { BootInfo } from './session.ts';
+import { targetText } from './targets.ts';
 
 /** Files in the VM's directory. */
 export const agentFiles = {
@@ -117,12 +119,13 @@ export function createGuestAgent(deps: AgentDeps): AgentLinks {
       return openWithin(`the guest of ${vm.name} to begin the command`, signal, (opening) => openExec(found.session, request, { subject: vm.name, signal: opening }));
     },
     async dial(vm, target, signal) {
-      if ('path' in target) throw unsupported('Unix sockets of guests');
       const found = await session(vm, signal);
-      return openWithin(`the guest of ${vm.name} to connect to port ${target.port}`, signal, (opening) => openDial(found.session, target, { subject: vm.name, signal: opening }));
+      return openWithin(`the guest of ${vm.name} to connect to ${targetText(target)}`, signal, (opening) => openDial(found.session, target, { subject: vm.name, signal: opening }));
     },
-    async listen() {
-      throw unsupported('Listeners in guests');
+    async listen(vm, target, { signal, onConnection }) {
+      const found = await session(vm, signal);
+      return openWithin(`the guest of ${vm.name} to listen on ${targetText(target)}`, signal, (opening) =>
+        openListener(found.session, target, { subject: vm.name, signal: opening, onConnection }));
     },
     async shutdown(vm, how, signal) {
       const found = await session(vm, signal);

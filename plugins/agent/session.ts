@@ -36,6 +36,10 @@ export interface SessionOptions {
 const nonceBytes = 16;
 const maxDoublings = 8;
 const backoffMs = { first: 100, last: 5000, calmAfter: 30_000 };
+/** From here on the agent numbers streams: connections of listeners. */
+const firstAccepted = 0x8000_0000;
+/** Connections of all listeners of a session together; an agent never has more. */
+const maxAccepted = 224;
 /** More unsent output than streams can have under way: the other end is not reading. */
 const maxUnsent = 64 * 1024 * 1024;
 
@@ -103,6 +107,19 @@ export class AgentSession {
     if (this.#state !== 'open') return;
     this.#duplex.write(encodeFrame(type, stream, payload, flags));
     if (this.#duplex.writableLength > maxUnsent) this.close(new Error('the guest takes no input'));
+  }
+
+  /**
+   * Registers a stream that the agent opened, for a listener that is open. false: there are too many, and the caller gives it up.
+   *
+   * @throws ProtocolError for a number that is not the agent's to give, or is taken
+   */
+  adopt(id: number, stream: SessionStream): boolean {
+    if (id < firstAccepted || this.#streams.has(id)) throw new ProtocolError(`The agent numbered a connection ${id}`);
+    let accepted = 0;
+    for (const other of this.#streams.keys()) if (other >= firstAccepted) accepted += 1;
+    this.#streams.set(id, stream);
+    return accepted < maxAccepted;
   }
 
   forget(stream: number): void {
@@ -244,8 +261,9 @@ export class AgentSession {
       return;
     }
     if (this.#info === undefined) throw new ProtocolError('The agent spoke before it said what it is');
-    // Frames for a stream that was given up meanwhile crossed that on the way.
     const stream = this.#streams.get(frame.stream);
+    if (stream === undefined && frame.type === frameType.accepted) throw new ProtocolError('The agent gave a connection of no listener');
+    // Other frames for a stream that was given up meanwhile crossed that on the way.
     if (stream !== undefined && !stream.onFrame(frame)) this.#streams.delete(frame.stream);
   }
 

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -55,6 +55,12 @@ export async function startTestAgent(program: string, config = ''): Promise<Test
       await rm(dir, { recursive: true, force: true });
     },
   };
+}
+
+/** Processes that the agent has started and not yet reaped. */
+export async function childCount(of: TestAgent): Promise<number> {
+  const text = await readFile(`/proc/${of.child.pid}/task/${of.child.pid}/children`, 'utf8');
+  return text.split(' ').filter((word) => word.trim() !== '').length;
 }
 
 export interface TestSession {

@@ -1,6 +1,7 @@
-// Feeds the session random and mutated input, in random pieces, with sanitizers watching. Nothing is started for it: the two
-// functions that would (exec_start, dial_start) are replaced here by pipes, so that streams live, move data and end.
+// Feeds the session random and mutated input, in random pieces, with sanitizers watching. Nothing is started for it: the
+// functions that would (of exec.h, dial.h, listen.h, opener.h) are replaced here by pipes, so that streams live, move data and end.
 // usage: fuzz SECONDS [SEED]
+//        fuzz split           splits each line of stdin (they end with NUL); words end with 1F, lines with 1E, refusals begin with !
 //        fuzz initctl PATH    makes the FIFO and prints what each batch of requests asks for, until stdin ends
 #define _GNU_SOURCE
 #include <errno.h>
@@ -13,11 +14,15 @@
 
 #include "../dial.h"
 #include "../exec.h"
+#include "../listen.h"
+#include "../opener.h"
 #include "../server.h"
 #include "../util.h"
+#include "../words.h"
 
 static uint64_t state;
-static unsigned long started;
+static unsigned long started, accepted;
+static struct server server;
 
 static uint32_t next_random(void) {
   // xorshift64*: the same seed gives the same run.
@@ -57,23 +62,66 @@ bool exec_start(struct stream *s, const struct exec_request *request, const stru
   return true;
 }
 
-bool dial_start(struct stream *s, const struct dial_request *request) {
+// A connection whose other end has said hello and gone.
+static int make_connection(void) {
   int ends[2];
-  errno = ECONNREFUSED;
-  if (request->port % 3 == 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) < 0) return false;
-  s->out[1].end_due = true;
-  s->in_fd = ends[0];
-  s->connecting = true;
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) < 0) return -1;
   if (write(ends[1], "hello", 5) != 5) abort();
   close(ends[1]);
+  return ends[0];
+}
+
+// Some answer, some end at once, some never speak.
+bool opener_start(struct stream *s, const struct target_request *request, const char **error) {
+  *error = "refused by chance";
+  errno = ENOENT;
+  if (request->user[0] == 'r' && below(2)) return false;
+  s->opener.fd = make_connection();
+  s->opener.due = now_ms() + below(3);
+  s->connecting = s->kind == STREAM_DIAL;
+  return s->opener.fd >= 0;
+}
+
+int opener_take(struct stream *s, struct opener_reply *reply) {
+  (void)s;
+  *reply = (struct opener_reply){.reason = below(3) ? EACCES : OPENER_PENDING, .message = "no"};
+  if (below(2)) return -1;
+  reply->reason = 0;
+  return make_connection();
+}
+
+bool dial_start(struct stream *s, const struct target_request *request, const char **error) {
+  s->out[1].end_due = true;
+  if (request->path[0]) return opener_start(s, request, error);
+  *error = "refused by chance";
+  errno = ECONNREFUSED;
+  if (request->port % 3 == 0 || (s->in_fd = make_connection()) < 0) return false;
+  s->connecting = true;
   started++;
   return true;
 }
 
 void dial_continue(struct stream *s) {
-  s->connecting = false;
-  s->out[0].fd = dup(s->in_fd);
+  if (!stream_adopt(s, s->in_fd)) abort();
+}
+
+bool listen_start(struct stream *s, const struct target_request *request, const char **error) {
+  if (request->path[0]) return opener_start(s, request, error);
+  // They stay readable, so that there is always someone to accept.
+  for (int i = 0; i < 2; i++) s->listeners[i] = below(2) ? make_connection() : -1;
+  s->port = request->port;
   s->opened = true;
+  return true;
+}
+
+int listen_accept(const struct stream *s, int which, struct peer *peer) {
+  if (s->listeners[which] < 0) abort();
+  *peer = (struct peer){.port = 7};
+  if (below(2)) strcpy(peer->host, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff");
+  errno = below(2) ? EMFILE : EAGAIN;
+  if (below(4) == 0) return -1;
+  accepted++;
+  return make_connection();
 }
 
 static const uint8_t token[TOKEN_SIZE] = {1, 2, 1, 2, 1, 2, 3, 1, 2, 1, 2, 1, 2, 1, 2, 9};
@@ -85,7 +133,8 @@ static size_t put_hello(uint8_t *out) {
 }
 
 static size_t put_request(uint8_t *payload, size_t size) {
-  static const uint16_t tags[] = {TAG_ARG, TAG_ARG, TAG_ENV, TAG_CWD, TAG_USER, TAG_TTY, TAG_STDIN, TAG_HOST, TAG_PORT, 99};
+  static const uint16_t tags[] = {TAG_ARG, TAG_ARG, TAG_ENV, TAG_CWD, TAG_USER, TAG_TTY, TAG_STDIN, TAG_HOST, TAG_PORT, TAG_LINE,
+      TAG_LOGIN, TAG_BUILTIN, TAG_PATH, 99};
   static const char *const words[] = {"", "a", "A=b", "=", "root", "/tmp", "\x50\0\x18\0xterm", "\1", "127.0.0.1", "\x07\0"};
   size_t length = 0;
   for (uint32_t i = 0, n = below(6); i < n; i++) {
@@ -97,11 +146,14 @@ static size_t put_request(uint8_t *payload, size_t size) {
 }
 
 static size_t put_frame(uint8_t *out) {
-  static const uint8_t types[] = {FRAME_EXEC, FRAME_DIAL, FRAME_DATA, FRAME_DATA, FRAME_EOF, FRAME_WINDOW, FRAME_RESIZE,
+  static const uint8_t types[] = {FRAME_EXEC, FRAME_DIAL, FRAME_LISTEN, FRAME_DATA, FRAME_DATA, FRAME_EOF, FRAME_WINDOW, FRAME_RESIZE,
       FRAME_SIGNAL, FRAME_HANGUP, FRAME_CLOSE, FRAME_PING, FRAME_SHUTDOWN, FRAME_EXIT, 77};
   struct frame frame = {.type = types[below(COUNT_OF(types))], .flags = (uint8_t)(below(20) == 0), .stream = below(12)};
   uint8_t *payload = out + FRAME_HEADER;
-  if (frame.type == FRAME_EXEC || frame.type == FRAME_DIAL) {
+  // Those that listeners gave lately, and listeners' own numbers that a host must not take.
+  if (below(3) == 0) frame.stream = server.last_accepted - below(4);
+  if (frame.type == FRAME_EXEC || frame.type == FRAME_DIAL || frame.type == FRAME_LISTEN) {
+    if (below(8)) frame.stream %= 12;
     frame.length = (uint32_t)put_request(payload, 1024);
   } else if (frame.type == FRAME_DATA) {
     frame.length = below(10) == 0 ? below(20000) : below(40);
@@ -126,9 +178,10 @@ static size_t make_input(uint8_t *out) {
 }
 
 // Processes end, and clocks run out, at any time.
-static void pass_time(struct server *server) {
+static void pass_time(void) {
+  if (below(2)) server.accept_after = 0;
   for (size_t i = 0; i < MAX_STREAMS; i++) {
-    struct stream *s = server->streams[i];
+    struct stream *s = server.streams[i];
     if (!s || s->kind != STREAM_EXEC || below(4)) continue;
     s->exited = true;
     s->status = below(2) ? 0x2a00 : 9;
@@ -137,35 +190,35 @@ static void pass_time(struct server *server) {
   }
 }
 
-static void serve_streams(struct server *server) {
+static void serve_streams(void) {
   struct pollfd fds[MAX_STREAMS * POLLS_PER_STREAM];
   struct poll_owner owners[MAX_STREAMS * POLLS_PER_STREAM];
-  size_t count = streams_poll(server, fds, owners);
-  if (poll(fds, count, 0) > 0) streams_ready(server, fds, owners, count);
-  if (below(4) == 0) pass_time(server);
-  streams_settle(server);
+  size_t count = streams_poll(&server, fds, owners);
+  if (poll(fds, count, 0) > 0) streams_ready(&server, fds, owners, count);
+  if (below(4) == 0) pass_time();
+  streams_settle(&server);
   size_t length;
-  session_output(&server->session, &length);
+  session_output(&server.session, &length);
   if (length > SESSION_OUT) abort();
-  if (below(2)) session_taken(&server->session, below((uint32_t)length + 1));
+  if (below(2)) session_taken(&server.session, below((uint32_t)length + 1));
 }
 
-static void feed(struct server *server, const uint8_t *data, size_t length) {
+static void feed(const uint8_t *data, size_t length) {
   while (length > 0) {
     size_t n = 1 + below(length < 2048 ? (uint32_t)length : 2048);
-    if (session_room(&server->session) < SESSION_RESERVE) {
+    if (session_room(&server.session) < SESSION_RESERVE) {
       size_t waiting;
-      session_output(&server->session, &waiting);
-      session_taken(&server->session, waiting);
+      session_output(&server.session, &waiting);
+      session_taken(&server.session, waiting);
     }
     // A buffer of exactly this size, so that reading past its end is seen.
     uint8_t *piece = malloc(n);
     memcpy(piece, data, n);
-    session_input(&server->session, piece, n);
+    session_input(&server.session, piece, n);
     free(piece);
     data += n;
     length -= n;
-    serve_streams(server);
+    serve_streams();
   }
 }
 
@@ -182,6 +235,47 @@ static void feed_initctl(void) {
   free(data);
 }
 
+// Lines of what matters to the splitter: never longer than they were, and what it quotes is what it splits.
+static void feed_words(void) {
+  static const char letters[] = "ab '\"\\$ \n\t*=~";
+  struct words words, again;
+  const char *problem;
+  size_t length = below(40);
+  char *line = malloc(length + 1);
+  for (size_t i = 0; i < length; i++) line[i] = letters[below(sizeof letters - 1)];
+  line[length] = 0;
+  if (words_split(&words, line, &problem)) {
+    char *quoted = words_quote(words.list);
+    if (!words_split(&again, quoted, &problem) || again.count != words.count + 1) abort();
+    for (size_t i = 0; i < words.count; i++)
+      if (strcmp(words.list[i], again.list[i + 1]) != 0) abort();
+    words_free(&again);
+    words_free(&words);
+    free(quoted);
+  } else if (!problem) {
+    abort();
+  }
+  free(line);
+}
+
+static int split_lines(void) {
+  char *line = NULL;
+  size_t size = 0;
+  while (getdelim(&line, &size, 0, stdin) >= 0) {
+    struct words words;
+    const char *problem;
+    if (words_split(&words, line, &problem)) {
+      for (size_t i = 0; i < words.count; i++) printf("%s\x1f", words.list[i]);
+      words_free(&words);
+    } else {
+      printf("!%s", problem);
+    }
+    putchar(0x1e);
+  }
+  free(line);
+  return 0;
+}
+
 static int serve_initctl(const char *path) {
   static const char *const names[] = {"nothing", "power off", "reboot"};
   struct pollfd fds[2] = {{.fd = initctl_open(path), .events = POLLIN}, {.fd = 0, .events = POLLIN}};
@@ -195,8 +289,8 @@ static int serve_initctl(const char *path) {
 }
 
 int main(int argc, char **argv) {
+  if (argc == 2 && strcmp(argv[1], "split") == 0) return split_lines();
   if (argc == 3 && strcmp(argv[1], "initctl") == 0) return serve_initctl(argv[2]);
-  static struct server server;
   static uint8_t input[1 << 20];
   struct config config = {0};
   int64_t end = now_ms() + (argc > 1 ? atoi(argv[1]) : 3) * 1000;
@@ -207,9 +301,10 @@ int main(int argc, char **argv) {
   server_init(&server, &config, false);
   unsigned long rounds = 0;
   for (; now_ms() < end; rounds++) {
-    feed(&server, input, make_input(input));
+    feed(input, make_input(input));
     server.shutdown = SHUTDOWN_NONE;
     feed_initctl();
+    feed_words();
     if (below(50) == 0) {
       streams_detach(&server);
       session_drop(&server.session);
@@ -218,6 +313,6 @@ int main(int argc, char **argv) {
   streams_detach(&server);
   for (size_t i = 0; i < MAX_STREAMS; i++)
     if (server.streams[i]) stream_free(server.streams[i]);
-  printf("%lu rounds, %lu streams, seed %llu\n", rounds, started, (unsigned long long)seed);
+  printf("%lu rounds, %lu streams, %lu accepted, seed %llu\n", rounds, started, accepted, (unsigned long long)seed);
   return 0;
 }
