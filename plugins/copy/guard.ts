@@ -44,7 +44,7 @@ class GuardedProcess implements GuestProcess {
     this.stderr = inner.stderr;
     this.exit = this.#ended.promise;
     this.exit.catch(() => undefined); // a caller that left must not bring the daemon down
-    const close = (): void => this.#giveUp(cancelled(`The copy ${options.direction === 'in' ? 'to' : 'from'} ${options.subject}`));
+    const close = (): void => this.#giveUp(this.#cancelled());
     options.signal.addEventListener('abort', close, { once: true });
     inner.exit.then((exit) => this.#ended.resolve(exit), (error: unknown) => this.#ended.reject(error)).finally(() => {
       this.#watch.stop();
@@ -62,7 +62,11 @@ class GuardedProcess implements GuestProcess {
   }
   hangup(): void {
     this.#inner.hangup();
-    this.#hangupTimer ??= setTimeout(() => this.#giveUp(stalled(this.#options, 0)), this.#options.hangupMs).unref();
+    this.#hangupTimer ??= setTimeout(() => this.#giveUp(this.#cancelled()), this.#options.hangupMs).unref();
+  }
+
+  #cancelled(): BangerError {
+    return cancelled(`The copy ${this.#options.direction === 'in' ? 'to' : 'from'} ${this.#options.subject}`);
   }
 
   #giveUp(error: BangerError): void {

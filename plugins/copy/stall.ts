@@ -24,6 +24,7 @@ export class StallWatch {
   #waitedMs = 0;
   #bytes = 0;
   #turnSince: number | undefined;
+  #stopped = false;
 
   constructor(options: StallOptions) {
     this.#options = options;
@@ -53,6 +54,7 @@ export class StallWatch {
 
   /** Looks at the clock; a timer does it. */
   check(): void {
+    if (this.#stopped) return;
     const running = this.#turnSince === undefined ? 0 : this.#now() - this.#turnSince;
     if (this.#waitedMs + running < this.#options.limitMs) return;
     const bytes = this.#bytes;
@@ -62,8 +64,7 @@ export class StallWatch {
 
   stop(): void {
     clearInterval(this.#timer);
-    this.#turnSince = undefined;
-    this.#waitedMs = 0;
+    this.#stopped = true;
   }
 
   #endTurn(): void {

@@ -1,0 +1,215 @@
+// The method with a scripted guest behind it and the client's end of the stream in memory.
+import { PassThrough, Writable } from 'node:stream';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createActivity } from '../../core/daemon/activity.ts';
+import { frameKind } from '../../core/api.ts';
+import { nullLog } from '../../core/log.ts';
+import { notRunning } from '../../core/plugin-api.ts';
+import type { FrameStream, GuestExecRequest, GuestExit, GuestProcess, Vm } from '../../core/plugin-api.ts';
+import { makeCall, makePeer } from '../../test/support/vm-fixture.ts';
+import { waitFor } from '../../test/support/wait.ts';
+import { copyMethod } from './methods.ts';
+import { copyParams } from './schema.ts';
+
+const vm = { id: 'aaaaaaaaaaaa', name: 'devbox' } as Vm;
+
+/** A guest's end whose every move the test makes. */
+class FakeEnd implements GuestProcess {
+  readonly stdout = new PassThrough();
+  readonly stderr = new PassThrough();
+  readonly taken: Buffer[] = [];
+  /** Writes wait for this while it is set: a guest without room. */
+  gate: Promise<void> | undefined;
+  readonly stdin = new Writable({
+    highWaterMark: 1,
+    write: (chunk: Buffer, _encoding, done) => {
+      void (this.gate ?? Promise.resolve()).then(() => {
+        this.taken.push(chunk);
+        done();
+      });
+    },
+  });
+  readonly #exit = Promise.withResolvers<GuestExit>();
+  readonly exit = this.#exit.promise;
+  hangups = 0;
+  resize(): void {}
+  signal(): void {}
+  hangup(): void { this.hangups += 1; }
+  end(code: number): void {
+    this.stdout.end();
+    this.stderr.end();
+    this.#exit.resolve({ code });
+  }
+}
+
+/** The client's end of a frame stream; it takes frames only while `open`. */
+class Client {
+  readonly frames: { kind: number; payload: Buffer }[] = [];
+  #handler: ((kind: number, payload: Buffer) => Promise<void> | void) | undefined;
+  readonly #closers: (() => void)[] = [];
+  ended = false;
+  open: Promise<void> = Promise.resolve();
+  readonly stream: FrameStream = {
+    send: async (kind, payload) => {
+      await this.open;
+      this.frames.push({ kind, payload: Buffer.from(payload) });
+    },
+    onFrame: (handler) => { this.#handler = handler; },
+    onClose: (listener) => { this.#closers.push(listener); },
+    end: () => { this.ended = true; }, destroy: () => this.close(),
+  };
+  async send(kind: number, payload: Buffer | string = ''): Promise<void> {
+    await waitFor('the bridge', () => this.#handler !== undefined);
+    await this.#handler?.(kind, Buffer.from(payload));
+  }
+  close(): void { for (const closer of this.#closers) closer(); }
+  data(kind: number): Buffer { return Buffer.concat(this.frames.filter((frame) => frame.kind === kind).map(({ payload }) => payload)); }
+  async exit(): Promise<unknown> {
+    await waitFor('the end of the stream', () => this.ended);
+    return JSON.parse(this.frames.at(-1)!.payload.toString()) as unknown;
+  }
+}
+
+const requests: GuestExecRequest[] = [];
+const activity = createActivity();
+let closing: AbortController;
+beforeEach(() => {
+  requests.length = 0;
+  closing = new AbortController();
+});
+afterEach(() => { expect(activity.held).toBe(0); });
+
+interface Begun { readonly end: FakeEnd; readonly client: Client }
+
+async function begin(params: object, limitSeconds = 60): Promise<Begun> {
+  const [end, client, test] = [new FakeEnd(), new Client(), makePeer()];
+  const method = copyMethod({
+    vms: { running: () => Promise.resolve(vm) }, host: { slowdown: 1 }, activity, log: nullLog, signal: closing.signal,
+    agent: { exec: (_vm, request) => { requests.push(request); return Promise.resolve(end); } },
+    config: { stall_timeout_seconds: limitSeconds },
+  });
+  expect(await method.handler(copyParams.parse({ ref: 'devbox', ...params }), makeCall({ log: nullLog, peer: test.peer }))).toEqual({ ticket: 'ticket-1' });
+  expect(activity.held).toBe(1);
+  test.offers[0]?.(client.stream);
+  return { end, client };
+}
+
+describe('vm.copy', () => {
+  it('asks the guest agent for its own program', async () => {
+    const { end, client } = await begin({ direction: 'out', path: '/etc', contents: true, base: 'x', user: 'dev' });
+    end.end(0);
+    await client.exit();
+    expect(requests).toEqual([{ command: ['copy', 'send', '--base', 'x', '--contents', '--', '/etc'], builtin: true, env: {}, stdin: false, user: 'dev' }]);
+    const into = await begin({ direction: 'in', path: '-x', name: 'a b', place: 'as', devices: true, sync: true });
+    into.end.end(0);
+    await into.client.exit();
+    expect(requests[1]).toEqual({ command: ['copy', 'receive', '--name', 'a b', '--as', '--owners', '--devices', '--sync', '--', '-x'], builtin: true, env: {}, stdin: true });
+  });
+
+  it.each([
+    [{ direction: 'out', path: '' }, ['path']],
+    [{ direction: 'out', path: 'a\0b' }, ['path']],
+    [{ direction: 'out', path: '/x', name: 'x', owners: true }, ['name', 'owners']],
+    [{ direction: 'in', path: '/x', contents: true }, ['contents']],
+    [{ direction: 'in', path: '/x', name: 'a/b' }, ['name']],
+    [{ direction: 'in', path: '/x', name: '..' }, ['name']],
+  ])('refuses %j', (params, fields) => {
+    const issues = copyParams.safeParse({ ref: 'devbox', ...params }).error?.issues.map(({ path }) => path.join('.'));
+    expect(issues).toEqual(fields);
+  });
+
+  it('refuses a VM that does not run before it offers a stream', async () => {
+    const method = copyMethod({
+      vms: { running: () => Promise.reject(notRunning('devbox', 'stopped')) }, host: { slowdown: 1 }, activity, log: nullLog, signal: closing.signal,
+      agent: { exec: () => Promise.reject(new Error('nobody asked for that')) }, config: { stall_timeout_seconds: 60 },
+    });
+    await expect(method.handler(copyParams.parse({ ref: 'devbox', direction: 'out', path: '/x' }), makeCall({ log: nullLog }))).rejects.toMatchObject({ code: 'not_running' });
+  });
+
+  it('hands the stream out whole, then the exit code', async () => {
+    const { end, client } = await begin({ direction: 'out', path: '/x' });
+    const sent = Buffer.alloc(1_000_000, 'tar');
+    end.stdout.write(sent);
+    end.stderr.write('copy: note: something\n');
+    end.end(1);
+    expect(await client.exit()).toEqual({ code: 1 });
+    expect(client.data(frameKind.stdout).equals(sent)).toBe(true);
+    expect(client.data(frameKind.stderr).toString()).toBe('copy: note: something\n');
+  });
+
+  it('hands the stream in whole, and its end', async () => {
+    const { end, client } = await begin({ direction: 'in', path: '/x' });
+    for (let i = 0; i < 16; i += 1) await client.send(frameKind.stdin, Buffer.alloc(65_536, i));
+    await client.send(frameKind.stdin);
+    await waitFor('the end of the input', () => end.stdin.writableFinished);
+    expect(Buffer.concat(end.taken).length).toBe(16 * 65_536);
+    end.end(0);
+    expect(await client.exit()).toEqual({ code: 0 });
+  });
+});
+
+describe('a guest that stalls', () => {
+  const gaveUp = (message: string) => ({ error: { code: 'timeout', message: expect.stringContaining(message) as string } });
+
+  it('while it sends, is given up and hung up', async () => {
+    const { end, client } = await begin({ direction: 'out', path: '/srv' }, 0.2);
+    end.stdout.write('a few bytes');
+    expect(await client.exit()).toMatchObject(gaveUp('the guest of devbox to send more of /srv after 0.2 s (11 bytes moved'));
+    expect(end.hangups).toBe(1);
+  });
+
+  it('while it takes, is given up', async () => {
+    const { end, client } = await begin({ direction: 'in', path: '/srv' }, 0.2);
+    end.gate = new Promise(() => undefined);
+    void client.send(frameKind.stdin, Buffer.alloc(65_536));
+    expect(await client.exit()).toMatchObject(gaveUp('the guest of devbox to take more for /srv'));
+  });
+
+  it.each(['in', 'out'] as const)('at the end of a copy %s, is given up', async (direction) => {
+    const { end, client } = await begin({ direction, path: '/srv' }, 0.2);
+    if (direction === 'in') await client.send(frameKind.stdin);
+    else end.stdout.end();
+    expect(await client.exit()).toMatchObject(gaveUp('Gave up waiting for the guest of devbox'));
+  });
+
+  it('is not what a client is that reads late', async () => {
+    const { end, client } = await begin({ direction: 'out', path: '/srv' }, 0.2);
+    const late = Promise.withResolvers<void>();
+    client.open = late.promise;
+    // More than all buffers on the way hold, so that the guest stands waiting.
+    const sent = Buffer.alloc(4 * 1024 * 1024);
+    for (let at = 0; at < sent.length; at += 65_536) end.stdout.write(sent.subarray(at, at + 65_536));
+    const from = performance.now();
+    await waitFor('the limit to have passed several times', () => performance.now() > from + 1000);
+    late.resolve();
+    end.end(0);
+    expect(await client.exit()).toEqual({ code: 0 });
+    expect(client.data(frameKind.stdout).length).toBe(sent.length);
+  });
+  it('is not what a client is that sends late', async () => {
+    const { end, client } = await begin({ direction: 'in', path: '/srv' }, 0.2);
+    await client.send(frameKind.stdin, Buffer.alloc(10));
+    const from = performance.now();
+    await waitFor('the limit to have passed several times', () => performance.now() > from + 1000);
+    end.end(0);
+    expect(await client.exit()).toEqual({ code: 0 });
+  });
+});
+
+describe('an end from outside', () => {
+  it('hangs the guest up when the client is gone', async () => {
+    const { end, client } = await begin({ direction: 'out', path: '/srv' });
+    await client.send(frameKind.keepalive);
+    client.close();
+    await waitFor('the hangup', () => end.hangups > 0);
+    end.end(3);
+    await waitFor('the copy to be over', () => activity.held === 0);
+  });
+
+  it('ends the copy when the daemon closes', async () => {
+    const { client } = await begin({ direction: 'in', path: '/srv' });
+    await client.send(frameKind.keepalive);
+    closing.abort();
+    expect(await client.exit()).toMatchObject({ error: { code: 'cancelled' } });
+  });
+});
