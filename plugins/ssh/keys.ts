@@ -1,5 +1,4 @@
 // The keys: one of ours for all clients, one for each VM's host side. Made once, whole or not at all. None enters a guest.
-import { randomBytes } from 'node:crypto';
 import { chmod, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createKeyedLock, operationFailed } from '../../core/plugin-api.ts';
@@ -29,14 +28,16 @@ export const hostKeyPath = (vm: Pick<Vm, 'dir'>): string => join(vm.dir, 'ssh_ho
 export async function ensureClientKey(dir: string, keyPath?: string): Promise<ClientKey> {
   const privateKeyPath = keyPath ?? join(dir, 'id_ed25519');
   await mkdir(dirname(privateKeyPath), { recursive: true, mode: 0o700 });
-  if (keyPath === undefined) await chmod(dir, 0o700);
-  const { publicKey } = await ensureKey(privateKeyPath, 'banger');
-  if (keyPath === undefined) {
-    // ssh refuses a private key that others may read.
-    await chmod(privateKeyPath, 0o600);
-    await writeWhenDifferent(`${privateKeyPath}.pub`, `${publicKey}\n`, 0o644);
-  }
-  return { privateKeyPath, publicKey };
+  return making.run(privateKeyPath, { holder: 'make a key' }, async () => {
+    const { publicKey } = await readOrMake(privateKeyPath, 'banger');
+    if (keyPath === undefined) {
+      // ssh refuses a private key that others may read.
+      await chmod(dir, 0o700);
+      await chmod(privateKeyPath, 0o600);
+      await writeWhenDifferent(`${privateKeyPath}.pub`, `${publicKey}\n`, 0o644);
+    }
+    return { privateKeyPath, publicKey };
+  });
 }
 
 /**
@@ -44,7 +45,8 @@ export async function ensureClientKey(dir: string, keyPath?: string): Promise<Cl
  * @throws operation_failed when the VM's directory is gone, or the file is no private key
  */
 export function ensureHostKey(vm: Pick<Vm, 'dir' | 'name'>): Promise<KeyPair> {
-  return ensureKey(hostKeyPath(vm), `${vm.name}.vm`);
+  const path = hostKeyPath(vm);
+  return making.run(path, { holder: 'make a key' }, () => readOrMake(path, `${vm.name}.vm`));
 }
 
 /** Safe to run again: a missing file is no error. */
@@ -57,14 +59,12 @@ export async function readHostKey(vm: Pick<Vm, 'dir'>): Promise<string | undefin
   return (await readKey(hostKeyPath(vm)))?.publicKey;
 }
 
-function ensureKey(path: string, comment: string): Promise<KeyPair> {
-  return making.run(path, { holder: 'make a key' }, async () => {
-    const known = await readKey(path);
-    if (known) return known;
-    const made = generateKey(comment);
-    await writeWhole(path, made.privateKey, 0o600);
-    return made;
-  });
+async function readOrMake(path: string, comment: string): Promise<KeyPair> {
+  const known = await readKey(path);
+  if (known) return known;
+  const made = generateKey(comment);
+  await writeWhole(path, made.privateKey, 0o600);
+  return made;
 }
 
 async function readKey(path: string): Promise<KeyPair | undefined> {
@@ -89,8 +89,10 @@ async function publicKeyBeside(path: string): Promise<string | undefined> {
 
 /** Writes a file that others see whole or not at all, also after a power cut. */
 export async function writeWhole(path: string, content: string, mode: number): Promise<void> {
-  const draft = `${path}.${randomBytes(6).toString('hex')}.new`;
+  // One name a file, so that what a crash left is written over; callers see to it that there is one writer.
+  const draft = `${path}.new`;
   try {
+    await rm(draft, { force: true });
     const file = await open(draft, 'wx', mode);
     try {
       await file.chmod(mode);
