@@ -30,6 +30,19 @@ export interface VmSetParams extends RefParams {
 }
 export interface PingResult { readonly pid: number; readonly version: string; readonly build: string }
 
+/** How ssh reaches a VM. Paths are absolute. */
+export interface VmSshResult {
+  /** Name for ssh: the VM's with `.vm`. */
+  readonly host: string;
+  readonly configFile: string;
+  readonly user: string;
+  readonly identityFile: string;
+  readonly knownHostsFile: string;
+  /** ssh configuration for this VM alone. */
+  readonly stanza: string;
+  readonly running: boolean;
+}
+
 export interface RpcMethods {
   'rpc.hello': { params: HelloParams; result: HelloResult };
   'rpc.discover': { params: None; result: OpenRpcDocument };
@@ -58,6 +71,8 @@ export interface RpcMethods {
   'vm.exec.list': { params: RefParams; result: { readonly commands: readonly KeptCommand[] } };
   'vm.exec.logs': { params: VmExecLogsParams; result: VmExecResult };
   'vm.logs': { params: RefParams; result: { readonly files: readonly string[] } };
+  'vm.ssh': { params: RefParams & { readonly stopped?: boolean | undefined }; result: VmSshResult };
+  'ssh.config': { params: None; result: { readonly configFile: string; readonly include: string | null } };
   'image.list': { params: None; result: { readonly images: readonly ArtifactView[] } };
   'image.show': { params: RefParams; result: { readonly image: ArtifactView } };
   'image.delete': { params: RefParams; result: Deleted };
