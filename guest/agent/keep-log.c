@@ -13,6 +13,9 @@
 #include "keep.h"
 #include "util.h"
 
+// Output is split to fill a piece, but not into crumbs.
+#define LEAST_SPLIT 64
+
 static void piece_name(char name[24], uint32_t number) { snprintf(name, 24, "out.%u", (unsigned)number); }
 
 static bool open_piece(struct keep_log *log) {
@@ -68,7 +71,6 @@ static bool put_record(struct keep_log *log, uint8_t channel, const uint8_t *dat
 
 static void put_chunk(struct keep_log *log, uint8_t channel, const uint8_t *data, size_t length) {
   log->bytes += length;
-  if (log->used > 0 && log->used + KEEP_RECORD + length > log->piece) next_piece(log);
   if (put_record(log, channel, data, length)) return;
   // No room: rather the newest than the oldest.
   if (log->oldest < log->current) {
@@ -78,11 +80,21 @@ static void put_chunk(struct keep_log *log, uint8_t channel, const uint8_t *data
   log->dropped += length;
 }
 
+// What still fits the piece; a new one is begun when that is next to nothing.
+static size_t room_for(struct keep_log *log, size_t length) {
+  size_t taken = log->used + KEEP_RECORD, least = length < LEAST_SPLIT ? length : LEAST_SPLIT;
+  if (log->used > 0 && taken + least > log->piece) {
+    next_piece(log);
+    taken = KEEP_RECORD;
+  }
+  size_t room = log->piece > taken ? log->piece - taken : 1;
+  if (room > KEEP_CHUNK) room = KEEP_CHUNK;
+  return length < room ? length : room;
+}
+
 void keep_log_put(struct keep_log *log, uint8_t channel, const uint8_t *data, size_t length) {
-  size_t most = log->piece > KEEP_RECORD ? log->piece - KEEP_RECORD : 1;
   while (length > 0) {
-    size_t n = length < most ? length : most;
-    if (n > KEEP_CHUNK) n = KEEP_CHUNK;
+    size_t n = room_for(log, length);
     put_chunk(log, channel, data, n);
     data += n;
     length -= n;
