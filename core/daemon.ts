@@ -60,7 +60,8 @@ export async function startDaemon(options: DaemonOptions): Promise<Daemon> {
     const lock = await takeStateDir(paths);
     disposer.add('state lock', () => lock.release());
     clearStartError(paths);
-    const config = loadConfig({ file: paths.configFile, ...(options.env === undefined ? {} : { env: options.env }) });
+    const pluginKeys = options.plugins.flatMap((plugin) => plugin.configKey ?? []);
+    const config = loadConfig({ file: paths.configFile, pluginKeys, ...(options.env === undefined ? {} : { env: options.env }) });
     const parts = createDaemonParts({ paths, config, disposer });
     return await serve(options, parts, disposer);
   } catch (error) {

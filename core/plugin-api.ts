@@ -267,6 +267,11 @@ export interface PluginDefinition<
   readonly provides?: readonly Prov[];
   /** `z.strictObject`, section `[plugins.<name>]`. */
   readonly config: S;
+  /**
+   * A key of the configuration file outside of `[plugins]` whose value the plugin takes: it reaches `config` as `entries`, and problems are
+   * told under this name. Built-in plugins only: the file is read before third-party plugins are known.
+   */
+  readonly configKey?: string;
   readonly spec?: SpecSection;
   readonly checks?: readonly DoctorCheck<z.output<S>>[];
   readonly commands?: readonly CommandSpec[];

@@ -3,12 +3,19 @@ import type { z } from 'zod';
 import type { Issue } from '../errors.ts';
 import { didYouMean } from './suggest.ts';
 
-/** One issue per problem; an unknown key gets an issue of its own. `prefix` goes before every path. */
-export function issuesOf(error: z.ZodError, schema: z.ZodType, prefix: readonly string[] = []): Issue[] {
+export interface IssueContext {
+  /** Goes before every path. */
+  readonly prefix?: readonly string[];
+  /** Keys that are known at the top beside those of the schema. */
+  readonly known?: readonly string[];
+}
+
+/** One issue per problem; an unknown key gets an issue of its own. */
+export function issuesOf(error: z.ZodError, schema: z.ZodType, { prefix = [], known: more = [] }: IssueContext = {}): Issue[] {
   return error.issues.flatMap((issue) => {
     const at = issue.path.map(String);
     if (issue.code === 'unrecognized_keys') {
-      const known = knownKeys(schema, at);
+      const known = [...knownKeys(schema, at), ...(at.length === 0 ? more : [])];
       return issue.keys.map((key) => ({ path: joinPath([...prefix, ...at, key]), message: `unknown key${didYouMean(key, known)}` }));
     }
     return [{ path: joinPath([...prefix, ...at]), message: lowerFirst(issue.message) }];

@@ -115,7 +115,7 @@ test('finds known keys through wrappers, lists, records and unions', () => {
     map: z.record(z.string(), z.strictObject({ size: z.number().optional() }).optional()).optional(),
   }).prefault({});
   const result = schema.safeParse({ list: [{ color: 'x' }], map: { a: { sise: 1 } } });
-  expect(issuesOf(result.error!, schema, ['plugins', 'p'])).toEqual([
+  expect(issuesOf(result.error!, schema, { prefix: ['plugins', 'p'] })).toEqual([
     { path: 'plugins.p.list.0.color', message: 'unknown key (did you mean "colour"?)' },
     { path: 'plugins.p.map.a.sise', message: 'unknown key (did you mean "size"?)' },
   ]);

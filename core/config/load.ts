@@ -39,6 +39,8 @@ export interface Config {
   readonly core: CoreConfig;
   /** Tables `[plugins.<name>]`, not checked yet. */
   readonly sections: ReadonlyMap<string, Table>;
+  /** Values of the keys that plugins take beside their sections, not checked yet. */
+  readonly pluginKeys: ReadonlyMap<string, unknown>;
   /** Every core value by its dotted key. */
   readonly values: ReadonlyMap<string, ConfigValue>;
   /** Problems of core's keys. The plugin host reports them together with those of the sections. */
@@ -51,16 +53,19 @@ export interface LoadConfigOptions {
   readonly env?: Readonly<Record<string, string | undefined>>;
   /** @default this host */
   readonly host?: HostSize;
+  /** Keys outside of `[plugins]` that belong to plugins. @default none */
+  readonly pluginKeys?: readonly string[];
 }
 
 /** A missing file is an empty one. @throws config_invalid when it is not TOML; operation_failed when it cannot be read */
 export function loadConfig(options: LoadConfigOptions): Config {
   const text = readConfig(options.file);
-  const { core: rawCore, sections, issues } = split(text === undefined ? {} : parseToml(text, options.file));
+  const { core: rawAll, sections, issues } = split(text === undefined ? {} : parseToml(text, options.file));
+  const { core: rawCore, taken: pluginKeys } = takeKeys(rawAll, options.pluginKeys ?? []);
   const env = readEnv(options.env ?? process.env);
   const parsed = coreSchema.safeParse(rawCore);
   const checked = parsed.success ? parsed.data : parseGoodParts(rawCore);
-  if (!parsed.success) issues.push(...issuesOf(parsed.error, coreSchema));
+  if (!parsed.success) issues.push(...issuesOf(parsed.error, coreSchema, { known: options.pluginKeys ?? [] }));
   const { vm_defaults: vm, daemon, plugins } = checked;
   const host = hostDefaults(options.host ?? hostSize());
   const core: CoreConfig = {
@@ -78,7 +83,7 @@ export function loadConfig(options: LoadConfigOptions): Config {
   if (vm.vcpu === undefined) values.set('vm_defaults.vcpu', { value: host.vcpu, source: 'host' });
   if (vm.memory_mib === undefined) values.set('vm_defaults.memory_mib', { value: host.memoryMiB, source: 'host' });
   if (env.logLevel) values.set('log_level', { value: env.logLevel, source: 'environment' });
-  return { file: options.file, exists: text !== undefined, core, sections, values, issues: [...issues, ...env.issues] };
+  return { file: options.file, exists: text !== undefined, core, sections, pluginKeys, values, issues: [...issues, ...env.issues] };
 }
 
 /** The top-level keys that are right by themselves, so that the names in `[plugins]` are checked in the same round. */
@@ -109,6 +114,12 @@ function split(raw: Table): { core: Table; sections: Map<string, Table>; issues:
     else issues.push({ path: joinPath(['plugins', key]), message: `unknown key${didYouMean(key, keys)}; the section of a plugin is a table [plugins.<name>]` });
   }
   return { core: { ...raw, plugins: own }, sections, issues };
+}
+
+/** Takes out what belongs to plugins though it is not in their sections. */
+function takeKeys(raw: Table, keys: readonly string[]): { readonly core: Table; readonly taken: ReadonlyMap<string, unknown> } {
+  const taken = new Map(Object.entries(raw).filter(([key]) => keys.includes(key)));
+  return { core: Object.fromEntries(Object.entries(raw).filter(([key]) => !taken.has(key))), taken };
 }
 
 function readEnv(env: Readonly<Record<string, string | undefined>>): { readonly logLevel?: LogLevel; readonly issues: Issue[] } {

@@ -3,6 +3,7 @@ import { didYouMean } from '../config/suggest.ts';
 import { issuesOf, joinPath } from '../config/issues.ts';
 import { valuesOf } from '../config/load.ts';
 import type { Config, ConfigValue } from '../config/load.ts';
+import type { Table } from '../config/toml.ts';
 import { BangerError, configInvalid, pluginFailed } from '../errors.ts';
 import type { Issue } from '../errors.ts';
 import type { Logger } from '../plugin-api.ts';
@@ -99,19 +100,19 @@ function nameProblems(records: readonly PluginRecord[], { config, log }: Collect
 interface SectionInput { readonly config: Config; readonly values: Map<string, ConfigValue> }
 
 /** Problems of a third-party plugin that is not required are its own; all others refuse the start. */
-async function parseSection(record: PluginRecord, { config, values }: SectionInput): Promise<Issue[]> {
+async function parseSection(record: PluginRecord, { config, values }: SectionInput): Promise<readonly Issue[]> {
   const schema = record.definition?.config as AnyPlugin['config'];
-  const raw = config.sections.get(record.name) ?? {};
+  const { raw, issues: own, path } = sectionOf(record, config);
   const prefix = ['plugins', record.name];
   const isOwn = record.thirdParty && !config.core.plugins.required.includes(record.name);
   try {
     const parsed = await schema.safeParseAsync(raw);
     if (parsed.success) {
       record.config = deepFreeze(parsed.data);
-      for (const [key, value] of valuesOf(parsed.data, raw, prefix)) values.set(key, value);
-      return [];
+      for (const [key, value] of valuesOf(parsed.data, raw, prefix)) values.set(path(key), value);
+      return own;
     }
-    const issues = issuesOf(parsed.error, schema, prefix);
+    const issues = [...own, ...issuesOf(parsed.error, schema, { prefix }).map((issue) => ({ ...issue, path: path(issue.path) }))];
     if (!isOwn) return issues;
     rule(record, 'failed', configReason(issues));
   } catch (error) {
@@ -119,6 +120,28 @@ async function parseSection(record: PluginRecord, { config, values }: SectionInp
     rule(record, 'failed', `its configuration schema does not work: ${error instanceof Error ? error.message : String(error)}`);
   }
   return [];
+}
+
+interface Section {
+  readonly raw: Table;
+  readonly issues: readonly Issue[];
+  /** Where the person wrote what has this path in the plugin's section. */
+  readonly path: (path: string) => string;
+}
+
+/** What the file says for a plugin: its section, and its key beside the sections as `entries`. */
+function sectionOf({ name, definition }: PluginRecord, config: Config): Section {
+  const raw = config.sections.get(name) ?? {};
+  const key = definition?.configKey;
+  if (key === undefined) return { raw, issues: [], path: (path) => path };
+  const start = joinPath(['plugins', name, 'entries']);
+  const issues = 'entries' in raw ? [{ path: start, message: `unknown key; write ${key} at the top of the file` }] : [];
+  const value = config.pluginKeys.get(key);
+  return {
+    raw: value === undefined ? { ...raw, entries: undefined } : { ...raw, entries: value }, issues,
+    // An entry is one of a list, which TOML writes without numbers: entries are counted from 0, as in other tools' messages.
+    path: (path) => (path === start || path.startsWith(`${start}.`) ? `${key}${path.slice(start.length).replaceAll(/\.(\d+)(?=\.|$)/g, '[$1]')}` : path),
+  };
 }
 
 const configReason = (issues: readonly Issue[]): string => `its configuration is wrong: ${issues.map((issue) => `${issue.path}: ${issue.message}`).join('; ')}`;

@@ -29,6 +29,7 @@ export function definitionProblem(value: unknown, thirdParty: boolean): string |
   if (typeof plugin.version !== 'string' || typeof plugin.summary !== 'string') return 'version and summary must be text';
   if (typeof plugin.setup !== 'function') return 'it has no setup function';
   if (!isSchema(plugin.config)) return 'its config is not a zod schema';
+  if (thirdParty && plugin.configKey !== undefined) return 'only built-in plugins may take a key outside of their section';
   return sectionProblem(plugin.spec);
 }
 
