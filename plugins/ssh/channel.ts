@@ -133,7 +133,8 @@ export class SshChannel {
 
   /** @throws Error when the client sends more than it was granted, or after its end. */
   receive(bytes: Buffer): void {
-    if (bytes.length > this.#inWindow || this.#hasEof) throw new Error('The client sent more than its window');
+    if (this.#hasEof) throw new Error('The client sent data after its end');
+    if (bytes.length > this.#inWindow) throw new Error('The client sent more than its window');
     this.#inWindow -= bytes.length;
     if (this.#sentClose) this.#take(bytes.length);
     else if (this.#sink === undefined) this.#waitingInput.push(bytes);

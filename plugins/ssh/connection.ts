@@ -17,6 +17,8 @@ export interface ConnectionOptions {
   readonly vm: Vm;
   readonly agent: Pick<GuestAgent, 'exec' | 'dial' | 'listen'>;
   readonly log: Logger;
+  /** A daemon that has just come up serves before it has its VMs' sessions again: waits for this VM's. @throws not_running; cancelled */
+  readonly ready: (signal: AbortSignal) => Promise<void>;
   readonly ssh2: Ssh2;
   /** OpenSSH PEM. */
   readonly hostKey: string;

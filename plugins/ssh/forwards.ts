@@ -12,9 +12,11 @@ const maxPathLength = 107;
 const maxAddressLength = 255;
 
 /** A connection made inside the guest; given up with the client. @throws as GuestAgent.dial */
-export function dialFor(connection: SshConnection, target: GuestTarget): Promise<Duplex> {
-  const { agent, vm } = connection.options;
-  return agent.dial(vm, target, AbortSignal.any([connection.gone, AbortSignal.timeout(openLimitMs)]));
+export async function dialFor(connection: SshConnection, target: GuestTarget): Promise<Duplex> {
+  const { agent, vm, ready } = connection.options;
+  const signal = AbortSignal.any([connection.gone, AbortSignal.timeout(openLimitMs)]);
+  await ready(signal);
+  return agent.dial(vm, target, signal);
 }
 
 /** Joins both until both have ended; each direction ends by itself, and neither outlives the other's failure. */
@@ -119,10 +121,11 @@ export class RemoteForwards {
   }
 
   async #listen(target: GuestListenTarget, onConnection: (stream: Duplex, from: { readonly host: string; readonly port: number }) => void): Promise<GuestListener | undefined> {
-    const { agent, vm, log } = this.#connection.options;
+    const { agent, vm, log, ready } = this.#connection.options;
     this.#opening += 1;
     try {
       const signal = AbortSignal.any([this.#connection.gone, AbortSignal.timeout(openLimitMs)]);
+      await ready(signal);
       return await agent.listen(vm, target, { signal, onConnection });
     } catch (error) {
       log.debug({ vm: vm.name, err: error }, 'the guest did not listen for an ssh client');

@@ -10,6 +10,8 @@ import type { SshServer } from './server.ts';
 /** Bytes of the line, its end included. */
 const maxLine = 256;
 const newline = 10;
+/** Of connections that wait to be taken: a crowd is to be refused by us, not by the kernel. */
+const backlog = 1024;
 const tooMany = 'too many ssh connections have not authenticated yet';
 
 /** Where the gate is: beside the daemon's own socket, also where a long state directory has its sockets elsewhere. */
@@ -49,7 +51,7 @@ export async function openGate(deps: GateDeps): Promise<Gate> {
 function listen(server: Server, path: string): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
-    server.listen(path, () => {
+    server.listen({ path, backlog }, () => {
       server.removeListener('error', reject);
       resolve();
     });

@@ -39,7 +39,7 @@ export default definePlugin({
     const clientKey = () => ensureClientKey(ctx.dirs.state, keyPath);
     const warn = warnOnce(ctx.log);
     const server = createSshServer({
-      config: ctx.config, agent: ctx.use(GuestAgent), activity: ctx.use(Activity), log: ctx.log,
+      config: ctx.config, agent: ctx.use(GuestAgent), activity: ctx.use(Activity), vms, log: ctx.log,
       hostKey: async (vm) => (await ensureHostKey(vm)).privateKey,
       authorizedKeys: async () => readAuthorizedKeys(ctx.config, await clientKey(), warn),
     });

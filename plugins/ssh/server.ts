@@ -1,6 +1,6 @@
 // The SSH server of every running VM: takes connected sockets, serves them under the limits, ends them with their VM.
 import type { Socket } from 'node:net';
-import type { Activity, GuestAgent, Logger, Vm } from '../../core/plugin-api.ts';
+import type { Activity, GuestAgent, Logger, Vm, Vms } from '../../core/plugin-api.ts';
 import { SshConnection } from './connection.ts';
 import { createLimits } from './limits.ts';
 import type { Admission, Limits } from './limits.ts';
@@ -11,6 +11,7 @@ export interface SshServerDeps {
   readonly config: SshConfig;
   readonly agent: Pick<GuestAgent, 'exec' | 'dial' | 'listen'>;
   readonly activity: Activity;
+  readonly vms: Pick<Vms, 'running'>;
   readonly log: Logger;
   /** The VM's host key, OpenSSH PEM. */
   readonly hostKey: (vm: Vm) => Promise<string>;
@@ -89,13 +90,13 @@ class ArrivedSocket implements Arrival {
   }
 
   async serve(vm: Vm): Promise<void> {
-    const { config, agent, log, hostKey, authorizedKeys } = this.#deps;
+    const { config, agent, vms, log, hostKey, authorizedKeys } = this.#deps;
     this.vmId = vm.id;
     try {
       const [ssh2, key, keys] = await Promise.all([loadSsh2(), hostKey(vm), authorizedKeys()]);
       if (this.#socket.destroyed) return;
       this.#connection = new SshConnection(this.#socket, {
-        vm, agent, ssh2, log, hostKey: key, authorizedKeys: keys,
+        vm, agent, ssh2, log, hostKey: key, authorizedKeys: keys, ready: async (signal) => { await vms.running(vm.id, signal); },
         maxAuthTries: config.max_auth_tries, maxChannels: config.max_channels,
         onAuthenticated: () => this.#onAuthenticated(vm),
         onClosed: () => { this.#releaseActivity?.(); },

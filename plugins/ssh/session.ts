@@ -118,7 +118,8 @@ export class GuestSession {
   }
 
   async #start(work: Work): Promise<GuestProcess> {
-    const { agent, vm } = this.#connection.options;
+    const { agent, vm, ready } = this.#connection.options;
+    await ready(this.#channel.gone);
     const agentSocket = this.#hasAgent ? await this.#connection.forwards.agentSocket() : undefined;
     return agent.exec(vm, {
       ...work, user: this.#connection.user, stdin: true,

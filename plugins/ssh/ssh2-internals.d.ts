@@ -1,4 +1,4 @@
-// The parts of ssh2 1.17.0 below its public API that we use; ssh2-transport.test.ts pins them.
+// The parts of ssh2 1.17.0 below its public API that we use; ssh2-protocol.test.ts pins them.
 declare module 'ssh2/lib/protocol/Protocol.js' {
   const Protocol: new (config: object) => import('./ssh2-protocol.ts').Ssh2Protocol;
   export default Protocol;

@@ -1,6 +1,6 @@
 // What we use of ssh2: its `Protocol` (packets, key exchange, ciphers), not its `Server`. That one closes a channel whole when one
 // side ends, writes stderr again after a stall, takes data beyond the window, never waits for the socket, and has no call for agent
-// forwarding nor a text for DISCONNECT. All of these are below its public API, so the version is exact and ssh2-transport.test.ts
+// forwarding nor a text for DISCONNECT. All of these are below its public API, so the version is exact and ssh2-protocol.test.ts
 // pins what is used. Loaded with the first connection: the import takes 60 ms, which the daemon's start need not pay.
 
 /** A public or private key as ssh2 parses it. */

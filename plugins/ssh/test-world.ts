@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { onTestFinished } from 'vitest';
 import { notFound, notRunning, operationFailed } from '../../core/plugin-api.ts';
-import type { GuestAgent, GuestExecRequest, GuestExit, GuestProcess, Vm } from '../../core/plugin-api.ts';
+import type { GuestAgent, GuestExecRequest, GuestExit, GuestProcess, Vm, Vms } from '../../core/plugin-api.ts';
 import { memoryLog } from '../../test/support/rpc-fixture.ts';
 import type { LogLine } from '../../test/support/rpc-fixture.ts';
 import { repoRoot } from '../../test/support/source-tree.ts';
@@ -77,21 +77,22 @@ export async function makeWorld(options: { readonly config?: Partial<SshConfig>;
   const log = memoryLog(lines);
   const clientKey = await ensureClientKey(dir);
   const hostKey = await ensureHostKey(vm);
+  const vms: Pick<Vms, 'running'> = {
+    running: async (ref) => {
+      if (ref === 'stopped') throw notRunning('stopped', 'it has not been started');
+      if (ref !== 'devbox' && ref !== vm.id) throw notFound('VM', ref);
+      return vm;
+    },
+  };
   const server = createSshServer({
-    config, log,
+    config, log, vms,
     agent: { ...hostAgent(requests, events), ...options.agent },
     activity: { hold: (what) => { const hold = Symbol(what); held.add(hold); return () => { held.delete(hold); }; } },
     hostKey: async (of) => (await ensureHostKey(of)).privateKey,
     authorizedKeys: () => readAuthorizedKeys(config, clientKey),
   });
   const path = join(dir, 'ssh.sock');
-  const gate = await openGate({ path, server, log, vms: {
-    running: async (ref) => {
-      if (ref === 'stopped') throw notRunning('stopped', 'it has not been started');
-      if (ref !== 'devbox') throw notFound('VM', ref);
-      return vm;
-    },
-  } });
+  const gate = await openGate({ path, server, log, vms });
   const proxy = join(dir, 'proxy.mjs');
   writeFileSync(proxy, proxySource);
   writeFileSync(join(dir, 'known_hosts'), `*.vm ${hostKey.publicKey}\n`);
