@@ -48,6 +48,8 @@ if [ "$want_tests" = yes ]; then
   need valgrind valgrind 'the tests run the agent under it'
   need git git 'the tests use real repositories'
   need iproute2 ip 'the tests look at network namespaces'
+  need openssh-client ssh 'the tests reach VMs with its programs'
+  need rsync rsync 'the tests copy with it over ssh'
 fi
 # A built package needs no compiler.
 if [ "$want_tests" = no ] && [ -x dist/native/agent ] && [ -x dist/native/shim ]; then
