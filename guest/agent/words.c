@@ -54,9 +54,12 @@ static bool take_double(struct splitter *s) {
   return true;
 }
 
+// Also where only blanks and ends of lines follow.
+static bool ends_word(const char *at) { return *at == 0 || strchr(BLANKS, *at) || (*at == '\n' && at[strspn(at, BLANKS "\n")] == 0); }
+
 static bool take_word(struct splitter *s) {
   if (strchr(SPECIAL_FIRST, *s->at)) s->problem = describe(*s->at);
-  while (!s->problem && *s->at && !strchr(BLANKS, *s->at)) {
+  while (!s->problem && !ends_word(s->at)) {
     if (*s->at == '\'') {
       take_single(s);
     } else if (*s->at == '"') {

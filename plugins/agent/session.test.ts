@@ -2,72 +2,13 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { randomBytes } from 'node:crypto';
-import { duplexPair } from 'node:stream';
-import type { Duplex } from 'node:stream';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { BangerError } from '../../core/plugin-api.ts';
-import { AgentSession } from './session.ts';
-import type { BootInfo } from './session.ts';
-import { collect, failureOf, quietLog, run, testToken, until } from './test-agent.ts';
-import { encodeFrame, encodeTlv, FrameParser, frameType, maxPayload, tag, TokenScanner, u32, windowBytes } from './wire.ts';
+import { collect, failureOf, run, testToken, until } from './test-agent.ts';
+import { closeGuests, createGuest, info, openGuest, zeros } from './test-guest.ts';
+import { encodeFrame, FrameParser, frameType, maxPayload, TokenScanner, u32, windowBytes } from './wire.ts';
 import type { Frame } from './wire.ts';
 
-const zeros = Buffer.alloc(16);
-const sessions: AgentSession[] = [];
-afterEach(() => sessions.splice(0).forEach((session) => session.close()));
-
-interface Guest {
-  readonly session: AgentSession;
-  readonly infos: BootInfo[];
-  readonly losses: { readonly error: BangerError; readonly closed: boolean }[];
-  readonly pipe: Duplex;
-  /** Everything the host sent. */
-  received(): Buffer;
-  /** Waits for the host's nth hello and answers it. */
-  answer(hello?: number): Promise<void>;
-  hellos(): Buffer[];
-}
-
-function createGuest(helloRepeatMs = 60_000): Guest {
-  const [hostEnd, pipe] = duplexPair();
-  const infos: BootInfo[] = [];
-  const losses: { error: BangerError; closed: boolean }[] = [];
-  const parts: Buffer[] = [];
-  pipe.on('data', (chunk: Buffer) => parts.push(chunk));
-  pipe.on('error', () => {});
-  const session = new AgentSession(hostEnd, {
-    token: testToken, subject: 'devbox', log: quietLog, helloRepeatMs,
-    onInfo: (info) => { infos.push(info); }, onLost: (error, closed) => { losses.push({ error, closed }); },
-  });
-  sessions.push(session);
-  const hellos = (): Buffer[] => {
-    const all = Buffer.concat(parts);
-    return new TokenScanner(testToken).push(all).filter((end) => all.length >= end + 16).map((end) => all.subarray(end, end + 16));
-  };
-  return {
-    session, infos, losses, pipe, hellos, received: () => Buffer.concat(parts),
-    async answer(hello = 1) {
-      await until(() => hellos().length >= hello, `hello ${hello}`);
-      pipe.write(Buffer.concat([testToken, hellos()[hello - 1] ?? zeros]));
-    },
-  };
-}
-
-function info(changes: { readonly protocol?: number; readonly bootId?: string; readonly problems?: readonly string[] } = {}): Buffer {
-  const payload = encodeTlv([
-    [tag.version, '0.1.0'], [tag.protocol, u32(changes.protocol ?? 1)], [tag.bootId, changes.bootId ?? 'aaaa-bbbb'], [tag.init, 'agent'],
-    ...(changes.problems ?? []).map((problem) => [tag.problem, problem] as const),
-  ]);
-  return encodeFrame(frameType.info, 0, payload ?? zeros);
-}
-
-async function openGuest(): Promise<Guest> {
-  const guest = createGuest();
-  await guest.answer();
-  guest.pipe.write(info());
-  await until(() => guest.infos.length === 1, 'the introduction');
-  return guest;
-}
+afterEach(closeGuests);
 
 describe('hello', () => {
   it('discards everything before the answer with its own nonce, in any pieces', async () => {
