@@ -3,6 +3,7 @@ import type { AnyPlugin } from '../core/plugins/definition.ts';
 import agent from './agent/plugin.ts';
 import copy from './copy/plugin.ts';
 import disks from './disks/plugin.ts';
+import fileSync from './file-sync/plugin.ts';
 import images from './images/plugin.ts';
 import kernels from './kernels/plugin.ts';
 import operations from './operations/plugin.ts';
@@ -10,4 +11,4 @@ import qemu from './qemu/plugin.ts';
 import ssh from './ssh/plugin.ts';
 import usernet from './usernet/plugin.ts';
 
-export const builtinPlugins: readonly AnyPlugin[] = [operations, images, kernels, disks, agent, copy, usernet, ssh, qemu];
+export const builtinPlugins: readonly AnyPlugin[] = [operations, images, kernels, disks, agent, copy, usernet, ssh, qemu, fileSync];

@@ -7,6 +7,7 @@ import { coreSchema } from '../core/config/schema.ts';
 import { startDaemon } from '../core/daemon.ts';
 import { packageRoot, resolvePaths } from '../core/paths.ts';
 import { connect } from '../core/rpc/client.ts';
+import type { AnyPlugin } from '../core/plugins/definition.ts';
 import type { OpenRpcDocument } from '../core/rpc/discover.ts';
 import { builtinPlugins } from '../plugins/index.ts';
 
@@ -62,11 +63,19 @@ function keyTable(owner: string, schema: Schema): string {
   return rows.length === 0 ? 'No keys.' : ['| Key | Type | Default | Meaning |', '| --- | --- | --- | --- |', ...rows].join('\n');
 }
 
+/** The keys of a plugin's section, and of its list beside the sections. */
+function pluginTables({ name, configKey }: Pick<AnyPlugin, 'name' | 'configKey'>, schema: Schema): string {
+  if (configKey === undefined) return keyTable(name, schema);
+  const { entries, ...properties } = schema.properties ?? {};
+  return `${keyTable(name, { ...schema, properties })}\n\n#### [[${configKey}]]\n\n${cell(entries?.description ?? '')}\n\n${keyTable(configKey, entries?.items ?? {})}`;
+}
+
 /** Text of docs/config.md. */
 export function configPage(): string {
   const plugins = [...builtinPlugins].sort((a, b) => (a.name < b.name ? -1 : 1)).map((plugin) => {
     const config = (plugin as { readonly config?: z.ZodType }).config;
-    return `### [plugins.${plugin.name}]\n\n${cell(plugin.summary)}\n\n${keyTable(plugin.name, config ? toSchema(config) : {})}`;
+    const schema = config ? toSchema(config) : {};
+    return `### [plugins.${plugin.name}]\n\n${cell(plugin.summary)}\n\n${pluginTables(plugin, schema)}`;
   });
   return `${generated('the schemas')}
 # Configuration
