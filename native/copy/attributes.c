@@ -84,6 +84,7 @@ void copy_set_file(int fd, const struct copy_level *at, const struct tar_entry *
     mode &= (mode_t)~06000;
   }
   set_attributes(fd, NULL, entry, false);
+  if (owners && at->inherits) fremovexattr(fd, acl_names[0]);
   mode_t first = at->plain ? copy_first_mode(at, entry) : 0;
   if ((!at->plain || mode != first) && fchmod(fd, mode) < 0) copy_problem("cannot set the mode of %s: %s", entry->name, strerror(errno));
   set_attributes(fd, NULL, entry, true);
@@ -94,22 +95,29 @@ static mode_t type_of(const struct tar_entry *entry) {
   return entry->type == TAR_SYMLINK ? S_IFLNK : entry->type == TAR_FIFO ? S_IFIFO : entry->type == TAR_CHAR ? S_IFCHR : S_IFBLK;
 }
 
-// In a directory of somebody else's, the name may lead to something else by now: only what we made gets another owner.
-static void set_special_owner(const struct copy_level *at, const char *file, const struct tar_entry *entry) {
+// In a directory of somebody else's, the name may lead to something else by now: only what we made gets another owner or mode.
+static void set_special_owner(const struct copy_level *at, const char *file, const struct tar_entry *entry, mode_t bits) {
   struct stat is;
+  char path[64];
   int fd = openat(at->fd, file, O_PATH | O_NOFOLLOW | O_CLOEXEC);
   bool ours = fd >= 0 && fstat(fd, &is) == 0 && (is.st_mode & S_IFMT) == type_of(entry) && is.st_uid == own_uid && is.st_nlink == 1;
-  if (!ours || fchownat(fd, "", entry->uid, entry->gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) < 0) copy_problem("cannot set the owner of %s: %s", entry->name, fd >= 0 && !ours ? "it was exchanged" : strerror(errno));
+  bool good = ours && (!needs_owner(at, entry->uid, entry->gid) || fchownat(fd, "", entry->uid, entry->gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0);
+  if (!good) copy_problem("cannot set the owner of %s: %s", entry->name, fd >= 0 && !ours ? "it was exchanged" : strerror(errno));
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  if (good && at->inherits) removexattr(path, acl_names[0]);
+  if (good && bits && chmod(path, kept_mode(entry->mode)) < 0) copy_problem("cannot set the mode of %s: %s", entry->name, strerror(errno));
   if (fd >= 0) close(fd);
 }
 
 void copy_set_special(const struct copy_level *at, const char *file, const struct tar_entry *entry) {
-  if (needs_owner(at, entry->uid, entry->gid)) set_special_owner(at, file, entry);
+  // Of a node's mode, what it was not made with, or what an ACL took away.
+  mode_t bits = entry->type == TAR_SYMLINK ? 0 : kept_mode(entry->mode) & (owners && at->inherits ? 07777 : 07000);
+  if (bits || needs_owner(at, entry->uid, entry->gid)) set_special_owner(at, file, entry, bits);
   if (has_kept_attributes(entry)) {
     char path[NAME_MAX + 64];
     snprintf(path, sizeof path, "/proc/self/fd/%d/%s", at->fd, file);
+    // A symlink has no ACL, and those of nodes are not kept.
     set_attributes(-1, path, entry, false);
-    // A symlink has no ACL; the others are not worth one.
   }
   set_times(at->fd, file, &entry->mtime, entry->name);
 }
@@ -162,6 +170,7 @@ void copy_set_directory_at_end(struct copy_level *level, const char *shown) {
   set_directory_owner(level, &mode, shown);
   if ((level->made || mode != (level->before.st_mode & 07777)) && fchmod(level->fd, mode) < 0) copy_problem("cannot set the mode of %s: %s", shown, strerror(errno));
   for (int i = 0; i < 2; i++) {
+    if (owners && level->made && level->inherits && !level->acl[i]) fremovexattr(level->fd, acl_names[i]);
     struct tar_attribute acl = {acl_names[i], level->acl[i], level->acl_length[i]};
     if (acl.value) set_attribute(level->fd, NULL, &acl, shown);
   }

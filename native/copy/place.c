@@ -39,8 +39,6 @@ static struct copy_level *add_level(int fd) {
   return level;
 }
 
-void copy_place_open(int root) { add_level(root); }
-
 bool copy_place_is_root(const struct copy_level *level) { return level == levels; }
 
 void copy_place_count(void) {
@@ -50,6 +48,8 @@ void copy_place_count(void) {
 
 uint64_t copy_place_counted(void) { return placed_entries; }
 
+static bool has_default_acl(int fd) { return fgetxattr(fd, "system.posix_acl_default", NULL, 0) >= 0; }
+
 // The new directory was ours alone from the start, so its own rules are those of what is made in it.
 static void look_at_made(struct copy_level *level, bool first, bool parent_is_plain) {
   level->made = true;
@@ -58,8 +58,8 @@ static void look_at_made(struct copy_level *level, bool first, bool parent_is_pl
   if (fstat(level->fd, &level->before) < 0) copy_fail("cannot look at a new directory: %s", strerror(errno));
   bool ours = level->before.st_uid == geteuid() && (level->before.st_mode & 0777) == 0700;
   if (first && !ours) copy_fail("a new directory was exchanged by somebody");
-  if (level->before.st_gid != getegid() || level->before.st_mode & S_ISGID) return;
-  level->plain = fgetxattr(level->fd, "system.posix_acl_default", NULL, 0) < 0;
+  level->inherits = has_default_acl(level->fd);
+  level->plain = !level->inherits && level->before.st_gid == getegid() && !(level->before.st_mode & S_ISGID);
 }
 
 static int make_directory(const struct copy_level *parent, const char *name) {
@@ -75,7 +75,10 @@ static int make_directory(const struct copy_level *parent, const char *name) {
 static void look_at_old(struct copy_level *level) {
   if (fstat(level->fd, &level->before) < 0) copy_fail("cannot look at a directory: %s", strerror(errno));
   level->again = staged > 0;
+  level->inherits = copy_keeps_owners() && has_default_acl(level->fd);
 }
+
+void copy_place_open(int root) { look_at_old(add_level(root)); }
 
 // Level `index` may not be needed for long: see KEPT_OPEN. Both sides of a temporary name stay open.
 static void close_above(size_t index) {

@@ -57,9 +57,9 @@ static void sync_file_system(int root) {
 
 int copy_receive(const struct copy_receive_options *options) {
   static struct tar_entry entry;
+  copy_on_fail(undo);
   int root = copy_destination_open(options);
   umask(0);
-  copy_on_fail(undo);
   copy_attributes_open(options);
   copy_make_open(options);
   copy_place_open(root);

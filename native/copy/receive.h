@@ -11,8 +11,6 @@
 
 struct copy_receive_options {
   const char *destination;
-  // What the stream's tree is called below a destination that is a directory, whatever its own name; or NULL.
-  const char *name;
   enum { COPY_AUTO, COPY_INTO, COPY_AS } how;
   bool owners;
   bool devices;
@@ -49,6 +47,8 @@ struct copy_level {
   bool made;
   // What is made in it has exactly the mode that was asked for, and our owner.
   bool plain;
+  // What is made in it gets an ACL from it.
+  bool inherits;
   // The stream has an entry for it, to be applied when it is left.
   bool given;
   // Made by this run, left and entered again.
