@@ -1,5 +1,4 @@
 // Bridges a guest process to a client's frame stream, with back-pressure both ways.
-import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { frameKind } from './api.ts';
 import type { GuestProcess } from './capabilities.ts';
@@ -42,7 +41,8 @@ export async function serveGuestProcess(stream: FrameStream, { start, opId, log 
 async function bridge(process: GuestProcess, stream: FrameStream, log: Logger): Promise<unknown> {
   // The guest may end without reading its stdin: writes then fail, which is its right.
   process.stdin.on('error', (error) => log.debug({ err: error }, 'stdin of the guest process ended'));
-  stream.onFrame((kind, payload) => toGuest(process, kind, payload));
+  const room = new Room(process);
+  stream.onFrame((kind, payload) => toGuest(process, room, { kind, payload }));
   const [exit] = await Promise.all([
     process.exit, pump(process.stdout, stream, frameKind.stdout), pump(process.stderr, stream, frameKind.stderr),
   ]);
@@ -50,12 +50,12 @@ async function bridge(process: GuestProcess, stream: FrameStream, log: Logger): 
 }
 
 /** Resolves when the guest can take more, which holds back the client meanwhile. */
-async function toGuest(process: GuestProcess, kind: number, payload: Buffer): Promise<void> {
+async function toGuest(process: GuestProcess, room: Room, { kind, payload }: Frame): Promise<void> {
   switch (kind) {
     case frameKind.stdin:
       if (process.stdin.destroyed || process.stdin.writableEnded) return;
       if (payload.length === 0) process.stdin.end();
-      else if (!process.stdin.write(payload)) await drained(process);
+      else if (!process.stdin.write(payload)) await room.wait();
       return;
     case frameKind.resize: {
       const size = parseSize(payload);
@@ -72,13 +72,27 @@ async function toGuest(process: GuestProcess, kind: number, payload: Buffer): Pr
   }
 }
 
-/** A process that ends, or closes its stdin, never drains it. */
-async function drained(process: GuestProcess): Promise<void> {
-  const waiting = new AbortController();
-  const { signal } = waiting;
-  const { stdin } = process;
-  await Promise.race([once(stdin, 'drain', { signal }), once(stdin, 'close', { signal }), process.exit]).catch(ignoreClosed);
-  waiting.abort();
+interface Frame { readonly kind: number; readonly payload: Buffer }
+
+/** Room in the stdin of a process. One that ends, or closes its stdin, never drains it. Its listeners are there once, not once a frame. */
+class Room {
+  #wake: (() => void) | undefined;
+  #over = false;
+
+  constructor(process: GuestProcess) {
+    const end = (): void => {
+      this.#over = true;
+      this.#wake?.();
+    };
+    process.stdin.on('drain', () => this.#wake?.()).on('close', end);
+    process.exit.then(end, end);
+  }
+
+  /** To be called when a write said that there is none; frames come one after another. */
+  wait(): Promise<void> {
+    if (this.#over) return Promise.resolve();
+    return new Promise((resolve) => { this.#wake = resolve; });
+  }
 }
 
 async function pump(from: Readable, stream: FrameStream, kind: number): Promise<void> {

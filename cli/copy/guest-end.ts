@@ -8,6 +8,8 @@ import { EndLines } from './lines.ts';
 
 type ExitFrame = { readonly code: number } | { readonly signal: string; readonly number: number } | { readonly error: WireError & { readonly message?: string } };
 
+/** Half of what the daemon reads at once, so that it need not copy a frame that two reads brought more often than not. */
+const frameBytes = 32 * 1024;
 /** How long the guest may take to end after it was asked to; then the stream is given up and the daemon sees to it. */
 const stopGraceMs = 5000;
 
@@ -50,11 +52,15 @@ export class GuestEnd implements Source, Sink {
   }
 
   async write(bytes: Buffer): Promise<void> {
-    if (!this.#over) await this.#stream.send(frameKind.stdin, bytes).catch(() => undefined); // onClose tells
+    for (let at = 0; at < bytes.length; at += frameBytes) await this.#send(bytes.subarray(at, at + frameBytes));
   }
 
   finish(): void {
-    void this.write(Buffer.alloc(0));
+    void this.#send(Buffer.alloc(0));
+  }
+
+  async #send(bytes: Buffer): Promise<void> {
+    if (!this.#over) await this.#stream.send(frameKind.stdin, bytes).catch(() => undefined); // onClose tells
   }
 
   stop(): void {

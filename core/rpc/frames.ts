@@ -38,25 +38,43 @@ export class FrameDecoder {
   /** @throws RangeError for a length over 1 MiB; the stream cannot be used any further. */
   next(): Frame | undefined {
     if (this.#length < frameHeaderBytes) return undefined;
-    const head = this.#front(frameHeaderBytes);
-    const size = head.readUInt32BE(1);
+    const size = this.#payloadLength();
     if (size > maxFramePayload) throw new RangeError(`Frame payload of ${size} bytes is over ${maxFramePayload}`);
     if (this.#length < frameHeaderBytes + size) return undefined;
-    const frame = this.#front(frameHeaderBytes + size);
-    const rest = (this.#chunks[0] as Buffer).subarray(frame.length);
-    if (rest.length === 0) this.#chunks.shift();
-    else this.#chunks[0] = rest;
-    this.#length -= frame.length;
+    const frame = this.#take(frameHeaderBytes + size);
     return { kind: frame.readUInt8(0), payload: frame.subarray(frameHeaderBytes) };
   }
 
-  /** The first `size` bytes in one piece; joins chunks only when they are split. */
-  #front(size: number): Buffer {
-    let first = this.#chunks[0] as Buffer;
-    if (first.length < size) {
-      first = Buffer.concat(this.#chunks, this.#length);
-      this.#chunks = [first];
+  #payloadLength(): number {
+    const first = this.#chunks[0] as Buffer;
+    if (first.length >= frameHeaderBytes) return first.readUInt32BE(1);
+    const head = this.#take(frameHeaderBytes);
+    this.#chunks.unshift(head);
+    this.#length += head.length;
+    return head.readUInt32BE(1);
+  }
+
+  /** The first `size` bytes in one piece. Copies them only when they are split, and nothing else: a bulk stream would keep the garbage collector busy. */
+  #take(size: number): Buffer {
+    const first = this.#chunks[0] as Buffer;
+    this.#length -= size;
+    if (first.length >= size) {
+      this.#drop(first, size);
+      return first.subarray(0, size);
     }
-    return first.subarray(0, size);
+    const whole = Buffer.allocUnsafe(size);
+    for (let at = 0; at < size;) {
+      const chunk = this.#chunks[0] as Buffer;
+      const part = chunk.copy(whole, at, 0, size - at);
+      this.#drop(chunk, part);
+      at += part;
+    }
+    return whole;
+  }
+
+  /** `chunk`: the first one. */
+  #drop(chunk: Buffer, bytes: number): void {
+    if (bytes === chunk.length) this.#chunks.shift();
+    else this.#chunks[0] = chunk.subarray(bytes);
   }
 }

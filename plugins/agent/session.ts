@@ -4,7 +4,7 @@ import { randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { BangerError, incompatible, operationFailed } from '../../core/plugin-api.ts';
 import type { AgentInfo, Logger } from '../../core/plugin-api.ts';
-import { agentProtocol, decodeTlv, encodeFrame, FrameParser, frameType, ProtocolError, tag, TokenScanner } from './wire.ts';
+import { agentProtocol, decodeTlv, encodeFrame, encodeHeader, FrameParser, frameType, ProtocolError, tag, TokenScanner } from './wire.ts';
 import type { Frame } from './wire.ts';
 
 /** One stream as its session sees it. */
@@ -34,6 +34,8 @@ export interface SessionOptions {
 }
 
 const nonceBytes = 16;
+/** Payloads from this size on are written as they are: copies of bulk data would keep the garbage collector busy. */
+const copiedBytes = 1024;
 const maxDoublings = 8;
 const backoffMs = { first: 100, last: 5000, calmAfter: 30_000 };
 /** From here on the agent numbers streams: connections of listeners. */
@@ -105,7 +107,14 @@ export class AgentSession {
   /** Sends a frame; nothing when there is no session. */
   send(type: number, stream: number, payload: Uint8Array, flags = 0): void {
     if (this.#state !== 'open') return;
-    this.#duplex.write(encodeFrame(type, stream, payload, flags));
+    if (payload.length < copiedBytes) {
+      this.#duplex.write(encodeFrame(type, stream, payload, flags));
+    } else {
+      this.#duplex.cork();
+      this.#duplex.write(encodeHeader(type, stream, payload.length, flags));
+      this.#duplex.write(payload);
+      this.#duplex.uncork();
+    }
     if (this.#duplex.writableLength > maxUnsent) this.close(new Error('the guest takes no input'));
   }
 

@@ -31,13 +31,17 @@ export class ProtocolError extends Error {
 }
 
 export function encodeFrame(type: number, stream: number, payload: Uint8Array, flags = 0): Buffer {
-  const out = Buffer.allocUnsafe(headerBytes + payload.length);
-  out.writeUInt32LE(payload.length, 0);
+  return Buffer.concat([encodeHeader(type, stream, payload.length, flags), payload]);
+}
+
+/** Bytes before a payload of that length. */
+export function encodeHeader(type: number, stream: number, length: number, flags = 0): Buffer {
+  const out = Buffer.allocUnsafe(headerBytes);
+  out.writeUInt32LE(length, 0);
   out.writeUInt8(type, 4);
   out.writeUInt8(flags, 5);
   out.writeUInt16LE(0, 6);
   out.writeUInt32LE(stream, 8);
-  out.set(payload, headerBytes);
   return out;
 }
 
@@ -74,27 +78,49 @@ export class FrameParser {
     this.#pending.push(chunk);
     this.#have += chunk.length;
     if (this.#have < this.#need) return;
-    const data = this.#pending.length === 1 ? chunk : Buffer.concat(this.#pending, this.#have);
-    this.reset();
-    let at = 0;
-    while (data.length - at >= headerBytes) {
-      const length = data.readUInt32LE(at);
-      if (length > maxPayload) throw new ProtocolError(`A frame of ${length} bytes is over the limit`);
-      const end = at + headerBytes + length;
-      if (end > data.length) break;
-      const frame = { type: data.readUInt8(at + 4), flags: data.readUInt8(at + 5), stream: data.readUInt32LE(at + 8), payload: data.subarray(at + headerBytes, end) };
-      at = end;
-      if (!take(frame)) return;
+    let rest: Buffer | undefined = chunk;
+    if (this.#pending.length > 1) rest = this.#takeSplit(chunk, take);
+    else this.reset();
+    while (rest !== undefined && rest.length >= headerBytes) {
+      const end = frameEnd(rest);
+      if (end > rest.length) break;
+      if (!take(frameAt(rest, end))) return;
+      rest = rest.subarray(end);
     }
-    this.#keep(data.subarray(at));
+    if (rest !== undefined) this.#keep(rest);
+  }
+
+  /** The frame that begins in earlier chunks: only it is joined. @returns what is behind it in `chunk`; undefined when there is none to go on with */
+  #takeSplit(chunk: Buffer, take: (frame: Frame) => boolean): Buffer | undefined {
+    if (this.#need === headerBytes) {
+      const head = Buffer.concat(this.#pending, headerBytes);
+      this.#need = frameEnd(head);
+      if (this.#have < this.#need) return undefined;
+    }
+    const size = this.#need;
+    const behind = this.#have - size;
+    const frame = Buffer.concat(this.#pending, size);
+    this.reset();
+    return take(frameAt(frame, size)) ? chunk.subarray(chunk.length - behind) : undefined;
   }
 
   #keep(rest: Buffer): void {
     if (rest.length === 0) return;
     this.#pending = [rest];
     this.#have = rest.length;
-    this.#need = rest.length < headerBytes ? headerBytes : headerBytes + rest.readUInt32LE(0);
+    this.#need = rest.length < headerBytes ? headerBytes : frameEnd(rest);
   }
+}
+
+/** @throws ProtocolError when the length is over the limit. */
+function frameEnd(data: Buffer): number {
+  const length = data.readUInt32LE(0);
+  if (length > maxPayload) throw new ProtocolError(`A frame of ${length} bytes is over the limit`);
+  return headerBytes + length;
+}
+
+function frameAt(data: Buffer, end: number): Frame {
+  return { type: data.readUInt8(4), flags: data.readUInt8(5), stream: data.readUInt32LE(8), payload: data.subarray(headerBytes, end) };
 }
 
 /** Finds where a token ends in a byte stream, whatever pieces the stream comes in. */
@@ -106,19 +132,17 @@ export class TokenScanner {
     this.#token = token;
   }
 
-  /** Offsets in `chunk` right behind each token. */
+  /** Offsets in `chunk` right behind each token. Copies no more of it than a token is long: a bulk stream passes here. */
   push(chunk: Buffer): number[] {
-    const joined = this.#tail.length === 0 ? chunk : Buffer.concat([this.#tail, chunk]);
-    const shift = joined.length - chunk.length;
+    const size = this.#token.length;
     const ends: number[] = [];
-    let at = joined.indexOf(this.#token);
-    while (at >= 0) {
-      ends.push(at + this.#token.length - shift);
-      at = joined.indexOf(this.#token, at + this.#token.length);
-    }
+    const border = this.#tail.length === 0 ? -1 : Buffer.concat([this.#tail, chunk.subarray(0, size - 1)]).indexOf(this.#token);
+    if (border >= 0) ends.push(border + size - this.#tail.length);
+    for (let at = chunk.indexOf(this.#token, ends[0] ?? 0); at >= 0; at = chunk.indexOf(this.#token, at + size)) ends.push(at + size);
     // The tail begins behind the last token: its bytes are not part of another.
-    const last = (ends.at(-1) ?? -shift) + shift;
-    this.#tail = Buffer.from(joined.subarray(Math.max(last, joined.length - this.#token.length + 1)));
+    const last = ends.at(-1);
+    const rest = last !== undefined || chunk.length >= size ? chunk.subarray(last ?? 0) : Buffer.concat([this.#tail, chunk]);
+    this.#tail = Buffer.from(rest.subarray(Math.max(0, rest.length - size + 1)));
     return ends;
   }
 }
