@@ -3,7 +3,7 @@
 import { createHash, randomFillSync } from 'node:crypto';
 import { closeSync, lstatSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { describeGuest, imageWithKeys, run, type SshdGuest } from './sshd-guest.ts';
+import { describeGuest, imageWithKeys, run, standaloneSshd, type SshdGuest } from './sshd-guest.ts';
 import { pairs, report, timed } from './stats.ts';
 import { makeHost } from '../test/support/host.ts';
 
@@ -118,7 +118,7 @@ try {
   await host.ok(['image', 'pull', image.path]);
   await host.ok(['vm', 'create', '--name', 'bench', '--image', image.path, '--init', 'image', '--publish', `${port}:22`]);
   const guest = await describeGuest(host, { name: 'bench', dir: image.dir, port });
-  await host.ok(['vm', 'exec', 'bench', '--', 'sh', '-c', 'until systemctl is-active --quiet ssh; do sleep 0.2; done']);
+  await standaloneSshd(host, 'bench');
   const both = await directions(guest, image.dir);
   const big = join(image.dir, 'big');
   makeBigFile(big);

@@ -1,6 +1,6 @@
 // `ssh <vm> true` through the daemon against the same guest's own sshd, cold connections; and which of the two answers first after
 // `vm create`. `vm exec` of `true` beside them.
-import { describeGuest, firstSuccess, imageWithKeys, run } from './sshd-guest.ts';
+import { describeGuest, firstSuccess, imageWithKeys, run, standaloneSshd } from './sshd-guest.ts';
 import { pairs, repeat, report, summarize } from './stats.ts';
 import { makeHost } from '../test/support/host.ts';
 
@@ -26,6 +26,7 @@ try {
     if (n < creations - 1) await host.ok(['vm', 'delete', name]);
   }
   const guest = await describeGuest(host, { name: `bench${creations - 1}`, dir: image.dir, port });
+  await standaloneSshd(host, guest.name);
   const cold = await pairs(count, () => run([...guest.daemon, 'true']), () => run([...guest.sshd, 'true']));
   const exec = await repeat(100, async () => { await host.ok(['vm', 'exec', guest.name, '--', 'true']); });
   const ratios = daemonFirst.map((ms, n) => sshdFirst[n]! / ms);

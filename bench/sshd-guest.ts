@@ -79,3 +79,11 @@ export async function firstSuccess(words: readonly string[], began: number, limi
     }
   }
 }
+
+/** Waits until the guest has booted, and runs sshd as a service of its own: started by a socket, as the image has it, each connection would cost a start more. */
+export async function standaloneSshd(host: Host, name: string): Promise<void> {
+  await host.ok(['vm', 'exec', name, '--', 'sh', '-c', [
+    'until systemctl is-system-running 2>/dev/null | grep -qE "running|degraded"; do sleep 0.2; done',
+    'systemctl stop ssh.socket; systemctl restart ssh.service; systemctl is-active ssh.service',
+  ].join('; ')]);
+}
