@@ -22,7 +22,7 @@ enum mapping {
 };
 
 static enum mapping mapping;
-static bool as, is_directory, is_file, owns_root;
+static bool as, is_directory, is_file, is_named, owns_root;
 static const char *destination;
 // DEST's name in the root directory.
 static char own[NAME_MAX + 1];
@@ -90,7 +90,10 @@ int copy_destination_open(const struct copy_receive_options *options) {
   if (!S_ISDIR(file.st_mode)) copy_fail("%s is neither a file nor a directory", destination);
   is_directory = true;
   as = options->how == COPY_AS;
-  mapping = as ? UNDECIDED : PLAIN;
+  is_named = options->name && options->how == COPY_AUTO;
+  mapping = as || is_named ? UNDECIDED : PLAIN;
+  // It is looked up from here, so a symlink of that name is replaced as any below DEST, and not followed.
+  if (is_named) strcpy(own, options->name);
   return open_root(destination);
 }
 
@@ -121,18 +124,19 @@ void copy_destination_check(const struct tar_entry *entry) {
   static char name[TAR_NAME + 1];
   normalise(entry->name, name);
   bool tree = strchr(name, '/') || entry->type == TAR_DIRECTORY;
-  if (is_directory && !tree) copy_fail("%s is a directory, and the stream brings a file", destination);
+  bool is_root = is_directory && !is_named;
+  if (is_root && !tree) copy_fail("%s is a directory, and the stream brings a file", destination);
   if (is_file && tree) copy_fail("%s is a file, and the stream brings a directory", destination);
   if (!name[0] && !tree) copy_fail("the stream is damaged: a file without a name");
   if (!name[0]) {
-    mapping = is_directory ? PLAIN : BELOW;
+    mapping = is_root ? PLAIN : BELOW;
   } else {
-    mapping = is_directory ? WITHOUT_TOP : WITH_TOP_RENAMED;
+    mapping = is_root ? WITHOUT_TOP : WITH_TOP_RENAMED;
     size_t length = strcspn(name, "/");
     memcpy(top, name, length);
     top[length] = 0;
   }
-  owns_root = is_directory;
+  owns_root = is_root;
 }
 
 // A further top entry has no place where DEST is to be the first.
@@ -158,7 +162,7 @@ bool copy_destination_map(const char *name, char *path) {
   return true;
 }
 
-bool copy_destination_holds(void) { return as && !is_directory; }
+bool copy_destination_holds(void) { return is_named || (as && !is_directory); }
 
 bool copy_destination_owns_root(void) { return owns_root; }
 

@@ -11,6 +11,8 @@
 
 struct copy_receive_options {
   const char *destination;
+  // What the stream's tree is called below a destination that is a directory, whatever its own name; or NULL.
+  const char *name;
   enum { COPY_AUTO, COPY_INTO, COPY_AS } how;
   bool owners;
   bool devices;
