@@ -2,6 +2,7 @@
 #ifndef BANGER_SHIM_H
 #define BANGER_SHIM_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -37,11 +38,49 @@ const char *join_namespaces(pid_t pid);
 int take_loopback_down(void);
 
 // log.c
-/// A log of two files, `path` and `path`.1, together at most `max` bytes.
-struct bounded_log { const char *path; size_t half; size_t size; int fd; };
-void log_open(struct bounded_log *log, const char *path, size_t max);
+/// Logs of the last boots of a machine in a directory of their own: `<n>.log` of the n-th boot ever, with the part before it in `<n>.log.1`.
+struct log_limits {
+  /// Bytes of one boot, both files together.
+  size_t max;
+  /// How many boots are kept.
+  unsigned long keep;
+};
+struct boot_log { const char *dir; size_t half, size; unsigned long keep, boot; bool has_older; int fd; };
+/// Begins the log of the boot after the newest in `dir`, which is made where it is missing.
+void log_open(struct boot_log *log, const char *dir, struct log_limits limits);
+/// The machine was reset: what comes now is the next boot's. Does nothing while the present one has said nothing.
+void log_next_boot(struct boot_log *log);
 /// Appends; what cannot be written (full disk) is dropped, the writer is never blocked.
-void log_write(struct bounded_log *log, const char *data, size_t size);
+void log_write(struct boot_log *log, const char *data, size_t size);
+
+// events.c
+struct events { int fd; size_t matched; };
+/// Makes a control channel; `*theirs` is QEMU's end.
+void events_open(struct events *events, int *theirs);
+/// Reads what there is; whether a reset of the machine is in it. Closes the channel (fd -1) at its end.
+bool events_take_reset(struct events *events);
+
+// console.c
+enum { CONSOLE_POLLS = 3, CONSOLE_RECENT = 4096, CONSOLE_OUT = 64 * 1024, CONSOLE_IN = 4096 };
+struct ring { char *bytes; size_t size, start, length; };
+struct console {
+  /// Without a client `client` is -1; `input` is -1 once the VMM has closed it.
+  int listener, client, input;
+  bool client_ended;
+  /// Output that the client was too slow for, not told to it yet.
+  size_t lost;
+  /// For who comes next; for the client; for the VMM.
+  struct ring recent, out, in;
+  char recent_bytes[CONSOLE_RECENT], out_bytes[CONSOLE_OUT], in_bytes[CONSOLE_IN];
+};
+/// Serves a listening socket; `*theirs` is what the VMM reads as its standard input.
+void console_open(struct console *console, int listener, int *theirs);
+/// Output of the VMM, for the client and for the next one.
+void console_output(struct console *console, const char *data, size_t size);
+void console_poll(const struct console *console, struct pollfd fds[CONSOLE_POLLS]);
+void console_ready(struct console *console, const struct pollfd fds[CONSOLE_POLLS]);
+/// The VMM has ended: gives the client what its socket still takes, and lets it go.
+void console_end(struct console *console);
 
 int run_vmm(int argc, char **argv);
 int run_netns(int argc, char **argv);

@@ -1,7 +1,9 @@
 // Mode `vmm`: one VMM process, its namespaces, privileges, console log and end.
 //
 //   shim ── fork ── child: namespaces, privileges, exec VMM
-//     │ stdout+stderr pipe ──> bounded log
+//     │ stdout+stderr pipe ──> bounded log of this boot, and the client of the console
+//     │ stdin pipe <── the client of the console
+//     │ QEMU's events ──> a log for the next boot
 //     └ waits; writes the exit file; ends with the VMM's status
 #define _GNU_SOURCE
 #include "shim.h"
@@ -23,13 +25,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_LISTEN = 4, FIRST_LISTEN_FD = 3 };
+enum { MAX_LISTEN = 4, FIRST_LISTEN_FD = 3, MAX_HANDED = MAX_LISTEN + 1, FIXED_POLLS = 3 };
 
 struct vmm_options {
-  const char *mark, *netns, *netns_pid_file, *log, *exit_file, *pid_file;
+  const char *mark, *netns, *netns_pid_file, *log_dir, *exit_file, *pid_file, *console;
   const char *listen[MAX_LISTEN];
-  size_t listen_count, log_max;
-  bool has_uid, has_group;
+  size_t listen_count;
+  struct log_limits log;
+  bool has_uid, has_group, qmp_events;
   uid_t uid;
   gid_t group;
   char **command;
@@ -39,8 +42,11 @@ static void parse_option(struct vmm_options *o, const char *name, const char *va
   if (strcmp(name, "--mark") == 0) o->mark = value;
   else if (strcmp(name, "--netns-pid-file") == 0) o->netns_pid_file = value;
   else if (strcmp(name, "--netns") == 0) o->netns = value;
-  else if (strcmp(name, "--log") == 0) o->log = value;
-  else if (strcmp(name, "--log-max") == 0) o->log_max = parse_number(name, value, 8192, 1UL << 40);
+  else if (strcmp(name, "--log-dir") == 0) o->log_dir = value;
+  else if (strcmp(name, "--log-max") == 0) o->log.max = parse_number(name, value, 8192, 1UL << 40);
+  else if (strcmp(name, "--log-keep") == 0) o->log.keep = parse_number(name, value, 1, 1000);
+  else if (strcmp(name, "--console") == 0) o->console = value;
+  else if (strcmp(name, "--events") == 0 && strcmp(value, "qmp") == 0) o->qmp_events = true;
   else if (strcmp(name, "--exit-file") == 0) o->exit_file = value;
   else if (strcmp(name, "--pid-file") == 0) o->pid_file = value;
   else if (strcmp(name, "--uid") == 0) { o->uid = (uid_t)parse_number(name, value, 1, 4294967294UL); o->has_uid = true; }
@@ -57,7 +63,7 @@ static void parse(struct vmm_options *o, int argc, char **argv) {
   }
   if (i + 1 >= argc) fail(EXIT_USAGE, "no command after --");
   o->command = argv + i + 1;
-  if (o->log == NULL || o->exit_file == NULL || o->pid_file == NULL) fail(EXIT_USAGE, "--log, --exit-file and --pid-file are required");
+  if (o->log_dir == NULL || o->exit_file == NULL || o->pid_file == NULL) fail(EXIT_USAGE, "--log-dir, --exit-file and --pid-file are required");
   if ((o->netns == NULL) == (o->netns_pid_file == NULL)) fail(EXIT_USAGE, "one of --netns and --netns-pid-file is required");
   if (o->netns != NULL && strcmp(o->netns, "new") != 0 && strcmp(o->netns, "try") != 0 && strcmp(o->netns, "host") != 0)
     fail(EXIT_USAGE, "--netns: new, try or host");
@@ -103,7 +109,14 @@ static const char *drop_privileges(const struct vmm_options *o) {
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? NULL : "cannot set no_new_privs";
 }
 
-struct child_fds { int output, report; const int *sockets; };
+struct child_fds {
+  /// -1 for /dev/null.
+  int input;
+  int output, report;
+  /// Sockets, and QEMU's end of the events behind them.
+  int handed[MAX_HANDED];
+  size_t handed_count;
+};
 
 static const char *enter_and_drop(const struct vmm_options *o, pid_t netns_pid, pid_t parent) {
   const char *problem = NULL;
@@ -125,44 +138,62 @@ static void close_others_at_exec(int first) {
   for (int fd = first; fd < 1024; fd++) fcntl(fd, F_SETFD, FD_CLOEXEC);
 }
 
-static _Noreturn void run_child(const struct vmm_options *o, struct child_fds fds, pid_t netns_pid, pid_t parent) {
+static _Noreturn void run_child(const struct vmm_options *o, const struct child_fds *fds, pid_t netns_pid, pid_t parent) {
   const char *problem = enter_and_drop(o, netns_pid, parent);
   if (problem == NULL) {
     reset_signals();
-    dup2(fds.output, 1);
-    dup2(fds.output, 2);
+    if (fds->input >= 0) dup2(fds->input, 0);
+    dup2(fds->output, 1);
+    dup2(fds->output, 2);
     // Sources were moved above the targets by the parent, so no dup2 overwrites a later source.
-    for (size_t i = 0; i < o->listen_count; i++) dup2(fds.sockets[i], FIRST_LISTEN_FD + (int)i);
-    close_others_at_exec(FIRST_LISTEN_FD + (int)o->listen_count);
+    for (size_t i = 0; i < fds->handed_count; i++) dup2(fds->handed[i], FIRST_LISTEN_FD + (int)i);
+    close_others_at_exec(FIRST_LISTEN_FD + (int)fds->handed_count);
     execvp(o->command[0], o->command);
     problem = o->command[0];
   }
-  dprintf(fds.report, "%s: %s", problem, strerror(errno));
+  dprintf(fds->report, "%s: %s", problem, strerror(errno));
   _exit(EXIT_EXEC);
 }
 
 /// Moves a descriptor above those that the VMM expects its sockets at.
 static int move_up(int fd) {
-  int moved = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_LISTEN_FD + MAX_LISTEN);
+  int moved = fcntl(fd, F_DUPFD_CLOEXEC, FIRST_LISTEN_FD + MAX_HANDED);
   if (moved < 0) fail(EXIT_SETUP, "fcntl: %s", strerror(errno));
   close(fd);
   return moved;
 }
 
-static pid_t spawn(const struct vmm_options *o, int *output) {
-  int out[2], report[2], sockets[MAX_LISTEN];
+/// Our ends of what the VMM writes, reads and tells.
+struct vmm { pid_t pid; int output; struct console *console; struct events events; };
+
+static void open_ends(const struct vmm_options *o, struct vmm *vmm, struct child_fds *fds) {
+  static struct console console;
+  if (o->console != NULL) {
+    vmm->console = &console;
+    console_open(&console, listen_on(o->console), &fds->input);
+    fds->input = move_up(fds->input);
+  }
+  for (size_t i = 0; i < o->listen_count; i++) fds->handed[fds->handed_count++] = move_up(listen_on(o->listen[i]));
+  if (!o->qmp_events) return;
+  int theirs;
+  events_open(&vmm->events, &theirs);
+  fds->handed[fds->handed_count++] = move_up(theirs);
+}
+
+static void spawn(const struct vmm_options *o, struct vmm *vmm) {
+  int out[2], report[2];
   if (pipe2(out, O_CLOEXEC) != 0 || pipe2(report, O_CLOEXEC) != 0) fail(EXIT_SETUP, "pipe: %s", strerror(errno));
-  out[1] = move_up(out[1]);
-  report[1] = move_up(report[1]);
-  for (size_t i = 0; i < o->listen_count; i++) sockets[i] = move_up(listen_on(o->listen[i]));
+  struct child_fds fds = { .input = -1, .output = move_up(out[1]), .report = move_up(report[1]) };
+  open_ends(o, vmm, &fds);
   pid_t netns_pid = o->netns_pid_file != NULL ? read_pid(o->netns_pid_file) : 0;
   pid_t parent = getpid();
   pid_t pid = fork();
   if (pid < 0) fail(EXIT_SETUP, "fork: %s", strerror(errno));
-  if (pid == 0) run_child(o, (struct child_fds){ out[1], report[1], sockets }, netns_pid, parent);
-  close(out[1]);
-  close(report[1]);
-  for (size_t i = 0; i < o->listen_count; i++) close(sockets[i]);
+  if (pid == 0) run_child(o, &fds, netns_pid, parent);
+  close(fds.output);
+  close(fds.report);
+  if (fds.input >= 0) close(fds.input);
+  for (size_t i = 0; i < fds.handed_count; i++) close(fds.handed[i]);
   // Closed by a successful exec, so end of file is the good news.
   char text[512];
   ssize_t n;
@@ -173,8 +204,8 @@ static pid_t spawn(const struct vmm_options *o, int *output) {
     waitpid(pid, NULL, 0);
     fail(EXIT_EXEC, "%s", text);
   }
-  *output = out[0];
-  return pid;
+  vmm->output = out[0];
+  vmm->pid = pid;
 }
 
 static void record_exit(const struct vmm_options *o, int status) {
@@ -185,12 +216,20 @@ static void record_exit(const struct vmm_options *o, int status) {
   if (!write_file(o->exit_file, text)) dprintf(2, "shim: cannot write %s: %s\n", o->exit_file, strerror(errno));
 }
 
-/// One read of the console into the log; false at the end of the stream.
-static bool copy_output(int fd, struct bounded_log *log) {
-  char buffer[65536];
-  ssize_t n = read(fd, buffer, sizeof buffer);
+/// One read of the output, into the log and to the console's client; false at the end of the stream. `*copied` tells how much it was.
+static bool copy_output(const struct vmm *vmm, struct boot_log *log, size_t *copied) {
+  static char buffer[65536];
+  ssize_t n = read(vmm->output, buffer, sizeof buffer);
+  *copied = n > 0 ? (size_t)n : 0;
   if (n > 0) log_write(log, buffer, (size_t)n);
+  if (n > 0 && vmm->console != NULL) console_output(vmm->console, buffer, (size_t)n);
   return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+/// What lies in the pipe; at most one pipe full, so that a descriptor that the VMM handed on cannot hold us.
+static void copy_rest(const struct vmm *vmm, struct boot_log *log) {
+  size_t copied = 1;
+  for (int i = 0; i < 16 && copied > 0; i++) copy_output(vmm, log, &copied);
 }
 
 static void forward_signals(int signals, pid_t pid) {
@@ -199,47 +238,64 @@ static void forward_signals(int signals, pid_t pid) {
     if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) kill(pid, SIGTERM);
 }
 
-static int supervise(pid_t pid, int output, int signals, struct bounded_log *log) {
-  struct pollfd fds[2] = { { signals, POLLIN, 0 }, { output, POLLIN, 0 } };
-  fcntl(output, F_SETFL, O_NONBLOCK);
+static size_t prepare_polls(const struct vmm *vmm, int signals, bool has_output, struct pollfd *fds) {
+  fds[0] = (struct pollfd){ signals, POLLIN, 0 };
+  fds[1] = (struct pollfd){ has_output ? vmm->output : -1, POLLIN, 0 };
+  fds[2] = (struct pollfd){ vmm->events.fd, POLLIN, 0 };
+  if (vmm->console != NULL) console_poll(vmm->console, fds + FIXED_POLLS);
+  return FIXED_POLLS + (vmm->console != NULL ? CONSOLE_POLLS : 0);
+}
+
+static void take_events(struct vmm *vmm, struct boot_log *log) {
+  if (!events_take_reset(&vmm->events)) return;
+  // What was written before the reset is the end of that boot's log.
+  copy_rest(vmm, log);
+  log_next_boot(log);
+}
+
+static int supervise(struct vmm *vmm, int signals, struct boot_log *log) {
+  struct pollfd fds[FIXED_POLLS + CONSOLE_POLLS];
+  bool has_output = true;
+  fcntl(vmm->output, F_SETFL, O_NONBLOCK);
   for (;;) {
-    if (poll(fds, 2, -1) < 0) {
+    if (poll(fds, prepare_polls(vmm, signals, has_output, fds), -1) < 0) {
       if (errno == EINTR) continue;
       fail(EXIT_SETUP, "poll: %s", strerror(errno));
     }
-    if (fds[1].revents != 0 && !copy_output(output, log)) fds[1].fd = -1;
+    size_t copied;
+    if (fds[1].revents != 0) has_output = copy_output(vmm, log, &copied);
+    if (fds[2].revents != 0) take_events(vmm, log);
+    if (vmm->console != NULL) console_ready(vmm->console, fds + FIXED_POLLS);
     if (fds[0].revents == 0) continue;
-    forward_signals(signals, pid);
+    forward_signals(signals, vmm->pid);
     int status;
-    if (waitpid(pid, &status, WNOHANG) != pid) continue;
-    // What the VMM wrote last; at most one pipe full, so that a descriptor it handed on cannot hold us.
-    char rest[65536];
-    ssize_t n;
-    for (int i = 0; i < 16 && (n = read(output, rest, sizeof rest)) > 0; i++) log_write(log, rest, (size_t)n);
+    if (waitpid(vmm->pid, &status, WNOHANG) != vmm->pid) continue;
+    copy_rest(vmm, log);
+    if (vmm->console != NULL) console_end(vmm->console);
     return status;
   }
 }
 
 int run_vmm(int argc, char **argv) {
-  struct vmm_options options = { .log_max = 4 << 20 };
+  struct vmm_options options = { .log = { .max = 4 << 20, .keep = 5 } };
   parse(&options, argc, argv);
   detach();
   if (options.mark != NULL) setenv("BANGER_MARK", options.mark, 1);
   unlink(options.exit_file);
-  struct bounded_log log;
-  log_open(&log, options.log, options.log_max);
+  struct boot_log log;
+  log_open(&log, options.log_dir, options.log);
   int signals = open_signals();
-  int output = -1;
-  pid_t pid = spawn(&options, &output);
+  struct vmm vmm = { .events = { .fd = -1 } };
+  spawn(&options, &vmm);
   char text[32];
-  snprintf(text, sizeof text, "%d\n", (int)pid);
+  snprintf(text, sizeof text, "%d\n", (int)vmm.pid);
   if (!write_file(options.pid_file, text)) {
     int saved = errno;
-    kill(pid, SIGKILL);
+    kill(vmm.pid, SIGKILL);
     fail(EXIT_SETUP, "cannot write %s: %s", options.pid_file, strerror(saved));
   }
-  announce("pid %d\n", (int)pid);
-  int status = supervise(pid, output, signals, &log);
+  announce("pid %d\n", (int)vmm.pid);
+  int status = supervise(&vmm, signals, &log);
   record_exit(&options, status);
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }

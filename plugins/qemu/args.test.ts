@@ -13,7 +13,7 @@ const machine: MachineSpec = {
   netnsPidFile: '/v/netns.pid',
 };
 const input: QemuArgsInput = {
-  machine, name: 'devbox', uuid: '11111111-2222-8333-a444-555555555555', accel: 'tcg', machineType: 'q35', cpu: 'qemu64', qmpFd: 3, agentFd: 4,
+  machine, name: 'devbox', uuid: '11111111-2222-8333-a444-555555555555', accel: 'tcg', machineType: 'q35', cpu: 'qemu64', qmpFd: 3, agentFd: 4, eventsFd: 5,
 };
 const withMachine = (part: Partial<MachineSpec>): string[] => buildQemuArgs({ ...input, machine: { ...machine, ...part } });
 
@@ -27,6 +27,7 @@ describe('buildQemuArgs', () => {
       '-nodefaults', '-no-user-config', '-display', 'none',
       '-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny',
       '-chardev', 'socket,id=qmp,fd=3,server=on,wait=off', '-mon', 'chardev=qmp,mode=control',
+      '-chardev', 'socket,id=events,fd=5', '-mon', 'chardev=events,mode=control',
       '-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console',
       '-device', 'virtio-serial-pci,id=ports,max_ports=4,disable-legacy=on,addr=0x3',
       '-chardev', 'socket,id=agent,fd=4,server=on,wait=off',

@@ -14,6 +14,8 @@ export interface QemuArgsInput {
   /** Descriptors of listening sockets that the VMM inherits. */
   readonly qmpFd: number;
   readonly agentFd: number;
+  /** Descriptor of a connected socket: the supervisor's own control channel, on which it hears of resets. */
+  readonly eventsFd: number;
 }
 
 /** Slots on the root bus. 0 and 31 belong to the chipset of q35, 1 to that of pc. */
@@ -37,7 +39,8 @@ export function buildQemuArgs(input: QemuArgsInput): string[] {
     '-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny',
     '-chardev', `socket,id=qmp,fd=${input.qmpFd},server=on,wait=off`,
     '-mon', 'chardev=qmp,mode=control',
-    // Standard output is our supervisor's pipe, which bounds the log.
+    '-chardev', `socket,id=events,fd=${input.eventsFd}`, '-mon', 'chardev=events,mode=control',
+    // Standard input and output are our supervisor's pipes: it bounds the log and lets one client at a time type.
     '-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console',
     '-device', pci('virtio-serial-pci', slots.serial, ['id=ports', 'max_ports=4']),
     '-chardev', `socket,id=agent,fd=${input.agentFd},server=on,wait=off`,

@@ -89,7 +89,7 @@ describe('qemu.boot', () => {
     rmSync(dir, { recursive: true, force: true });
   });
   const isAlive = (handle: QemuHandle): boolean => world.processes.isAlive(handle.process) || world.processes.isAlive(handle.shim);
-  const leftovers = (): string[] => readdirSync(dir).filter((name) => !['kernel', 'initrd', 'console.log'].includes(name));
+  const leftovers = (): string[] => readdirSync(dir).filter((name) => !['kernel', 'initrd', 'console'].includes(name));
 
   test('starts a VMM that answers, and stopping it leaves nothing but the console log', async () => {
     const handle = await world.step.run(world.start(), plan);

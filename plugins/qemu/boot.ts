@@ -7,6 +7,7 @@ import type { Accelerator } from './accel.ts';
 import { buildQemuArgs } from './args.ts';
 import { qemuDriverName } from './capability.ts';
 import type { QemuHandle } from './capability.ts';
+import { consoleDir } from './console.ts';
 import { bootPaths, endVmm, endedAtStart, launchVmm, readExit, socketFds } from './process.ts';
 import type { BootPlan } from './process.ts';
 import { isConnectionGone } from './qmp.ts';
@@ -29,7 +30,7 @@ const controlTimeoutMs = 10_000;
 const quitTimeoutMs = 2000;
 
 /** Short names, because a socket path has 107 bytes. */
-export const socketNames = { qmp: 'qmp', agent: 'agent' } as const;
+export const socketNames = { qmp: 'qmp', agent: 'agent', console: 'console' } as const;
 
 export function bootStep(deps: BootDeps): Step<BootPlan, QemuHandle> {
   return {
@@ -54,12 +55,13 @@ export function vmUuid(vm: Vm): string {
 function planBoot(vm: Vm, { host, config }: BootDeps): Plan<BootPlan> {
   const qmpSocket = host.socketPath(vm.id, socketNames.qmp);
   const agentSocket = host.socketPath(vm.id, socketNames.agent);
+  const consoleSocket = host.socketPath(vm.id, socketNames.console);
   const paths = bootPaths(vm.dir);
   return {
-    data: { ...paths, uuid: vmUuid(vm), mark: `${vm.mark}/${stepName}`, qmpSocket, agentSocket, uid: host.vmUid(vm) ?? null },
+    data: { ...paths, uuid: vmUuid(vm), mark: `${vm.mark}/${stepName}`, qmpSocket, agentSocket, consoleSocket, uid: host.vmUid(vm) ?? null },
     makes: [
-      `process ${config.binary} (banger-${vm.name})`, `socket ${qmpSocket}`, `socket ${agentSocket}`,
-      `file ${paths.consoleLog}`, `file ${paths.pidFile}`, `file ${paths.exitFile}`,
+      `process ${config.binary} (banger-${vm.name})`, `socket ${qmpSocket}`, `socket ${agentSocket}`, `socket ${consoleSocket}`,
+      `directory ${consoleDir(vm.dir)}`, `file ${paths.pidFile}`, `file ${paths.exitFile}`,
     ],
   };
 }
@@ -70,7 +72,7 @@ async function runBoot(ctx: StartContext, plan: BootPlan, deps: BootDeps): Promi
   if (program === undefined) throw missingRequirement(`QEMU (${config.binary}) is not found`, 'install the package qemu-system-x86');
   const args = buildQemuArgs({
     machine: ctx.machine, name: ctx.vm.name, uuid: plan.uuid, accel: accel.name, machineType: config.machine,
-    cpu: config.cpu ?? defaultCpu(accel), qmpFd: socketFds.qmp, agentFd: socketFds.agent,
+    cpu: config.cpu ?? defaultCpu(accel), qmpFd: socketFds.qmp, agentFd: socketFds.agent, eventsFd: socketFds.events,
   });
   ctx.waitingFor(`QEMU of ${ctx.vm.name}${accel.name === 'tcg' ? ' (software emulation)' : ''}`);
   const handle = await launchVmm({

@@ -1,10 +1,11 @@
+import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
-import { cancelled, notRunning } from '../../core/plugin-api.ts';
+import { cancelled, notRunning, unsupported } from '../../core/plugin-api.ts';
 import type { Exec, HostInfo, Vm, VmmDriver } from '../../core/plugin-api.ts';
 import type { Accelerator } from './accel.ts';
 import { socketNames } from './boot.ts';
-import { bootPaths } from './process.ts';
+import { consoleBoots, greetConsole } from './console.ts';
 import type { QemuConfig } from './schema.ts';
 
 export interface DriverDeps {
@@ -25,15 +26,21 @@ export function createQemuDriver({ exec, host, config, accel }: DriverDeps): Vmm
       return { ok: true, preference, accelerator: accel.name, reason: accel.reason };
     },
     connectAgent: (vm, signal) => connectSocket(host.socketPath(vm.id, socketNames.agent), vm, signal),
-    consoleLogs(vm) {
-      const { consoleLog } = bootPaths(vm.dir);
-      return [`${consoleLog}.1`, consoleLog];
+    async connectConsole(vm, signal) {
+      const path = host.socketPath(vm.id, socketNames.console);
+      // Both are made together, and go together.
+      if (!existsSync(path) && existsSync(host.socketPath(vm.id, socketNames.agent))) {
+        throw unsupported(`VM ${vm.name} was started by a version of banger without consoles`, `banger vm restart ${vm.name}`);
+      }
+      return greetConsole(await connectSocket(path, vm, signal), vm);
     },
+    consoleLogs: (vm) => consoleBoots(vm.dir).flatMap(({ files }) => files),
+    consoleBoots: (vm) => consoleBoots(vm.dir),
   };
 }
 
 function connectSocket(path: string, vm: Vm, signal: AbortSignal): Promise<Socket> {
-  if (signal.aborted) return Promise.reject(cancelled(`Connecting to the guest agent of ${vm.name}`));
+  if (signal.aborted) return Promise.reject(cancelled(`Connecting to ${vm.name}`));
   return new Promise((resolve, reject) => {
     const socket = connect({ path });
     const settle = (finish: () => void): void => {
@@ -44,7 +51,7 @@ function connectSocket(path: string, vm: Vm, signal: AbortSignal): Promise<Socke
     const abort = (): void => settle(() => {
       socket.on('error', () => {});
       socket.destroy();
-      reject(cancelled(`Connecting to the guest agent of ${vm.name}`));
+      reject(cancelled(`Connecting to ${vm.name}`));
     });
     signal.addEventListener('abort', abort, { once: true });
     socket.once('connect', () => settle(() => resolve(socket)));

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { operationFailed } from '../../core/plugin-api.ts';
 import type { Exec, MachineSpec, ProcessIdentity, Processes } from '../../core/plugin-api.ts';
 import type { QemuHandle } from './capability.ts';
+import { adoptEarlierLog, consoleBoots, consoleDir, keptBoots } from './console.ts';
 
 /** Everything of one VM's VMM on the host, decided by the plan of `qemu.boot`. */
 export type BootPlan = {
@@ -13,7 +14,8 @@ export type BootPlan = {
   readonly dir: string;
   readonly qmpSocket: string;
   readonly agentSocket: string;
-  readonly consoleLog: string;
+  /** Not in plans of versions before it. */
+  readonly consoleSocket?: string;
   readonly shimLog: string;
   readonly exitFile: string;
   readonly pidFile: string;
@@ -33,14 +35,15 @@ export interface LaunchInput {
 
 const readyTimeoutMs = 10_000;
 const exitRecordMs = 2000;
-/** Where the supervisor puts the sockets, in the order of its `--listen`. */
-export const socketFds = { qmp: 3, agent: 4 } as const;
+/** Where the supervisor puts the sockets, in the order of its `--listen`, and its own control channel behind them. */
+export const socketFds = { qmp: 3, agent: 4, events: 5 } as const;
 
 /** Starts supervisor and VMM. @throws operation_failed when the VMM could not be executed or died at once */
 export async function launchVmm(input: LaunchInput, host: { readonly exec: Exec; readonly processes: Processes }): Promise<QemuHandle> {
   const { plan } = input;
   // The VMM's uid passes through to its disks but can neither list nor write the directory.
   if (plan.uid !== null) await chmod(plan.dir, 0o711);
+  await adoptEarlierLog(plan.dir);
   const started = await host.exec.spawnDetached(input.shim, shimArgs(input), {
     mark: plan.mark, logFile: plan.shimLog, readyLine: { timeoutMs: readyTimeoutMs },
   });
@@ -57,8 +60,10 @@ function shimArgs(input: LaunchInput): string[] {
   const identity = plan.uid === null ? [] : ['--uid', String(plan.uid), ...(input.group === undefined ? [] : ['--group', String(input.group)])];
   return [
     'vmm', '--mark', plan.mark, ...netns, ...identity,
-    '--log', plan.consoleLog, '--log-max', String(input.logMaxBytes), '--exit-file', plan.exitFile, '--pid-file', plan.pidFile,
-    '--listen', plan.qmpSocket, '--listen', plan.agentSocket,
+    '--log-dir', consoleDir(plan.dir), '--log-max', String(input.logMaxBytes), '--log-keep', String(keptBoots),
+    '--exit-file', plan.exitFile, '--pid-file', plan.pidFile,
+    '--listen', plan.qmpSocket, '--listen', plan.agentSocket, '--events', 'qmp',
+    ...(plan.consoleSocket === undefined ? [] : ['--console', plan.consoleSocket]),
     '--', input.program, ...input.args,
   ];
 }
@@ -72,9 +77,10 @@ export async function endedAtStart(plan: BootPlan, cause?: unknown): Promise<Err
     await new Promise((resolve) => setTimeout(resolve, 10));
     exit = await readExit(plan);
   }
-  const words = (await readTail(plan.consoleLog, 4096)).split('\n').filter((line) => /^qemu[\w-]*: /.test(line)).slice(-3);
+  const log = consoleBoots(plan.dir).at(-1)?.files.at(-1);
+  const words = (log === undefined ? '' : await readTail(log, 4096)).split('\n').filter((line) => /^qemu[\w-]*: /.test(line)).slice(-3);
   const why = words.length > 0 ? words.join('; ') : `it said nothing (${JSON.stringify(exit ?? 'no exit record')})`;
-  return operationFailed(`QEMU ended at its start: ${why}`, { cause, hint: `the console log is ${plan.consoleLog}` });
+  return operationFailed(`QEMU ended at its start: ${why}`, { cause, hint: log === undefined ? undefined : `the console log is ${log}` });
 }
 
 async function readTail(path: string, bytes: number): Promise<string> {
@@ -114,14 +120,15 @@ export async function endVmm(plan: BootPlan, handle: QemuHandle | undefined, pro
   const known: ProcessIdentity[] = handle ? [handle.process, handle.shim] : [];
   for (const process of known) await processes.end(process, { graceMs: 0 });
   for (const { process } of processes.findByMark(plan.mark)) await processes.end(process, { graceMs: 0 });
-  const files = [plan.qmpSocket, plan.agentSocket, plan.exitFile, `${plan.exitFile}.tmp`, plan.pidFile, `${plan.pidFile}.tmp`, plan.shimLog];
+  const sockets = [plan.qmpSocket, plan.agentSocket, ...(plan.consoleSocket === undefined ? [] : [plan.consoleSocket])];
+  const files = [...sockets, plan.exitFile, `${plan.exitFile}.tmp`, plan.pidFile, `${plan.pidFile}.tmp`, plan.shimLog];
   for (const path of files) await rm(path, { force: true });
 }
 
 /** File names of a VM's VMM. */
-export function bootPaths(dir: string): Pick<BootPlan, 'dir' | 'consoleLog' | 'shimLog' | 'exitFile' | 'pidFile'> {
+export function bootPaths(dir: string): Pick<BootPlan, 'dir' | 'shimLog' | 'exitFile' | 'pidFile'> {
   return {
-    dir, consoleLog: join(dir, 'console.log'), shimLog: join(dir, 'qemu-shim.log'),
+    dir, shimLog: join(dir, 'qemu-shim.log'),
     exitFile: join(dir, 'qemu-exit.json'), pidFile: join(dir, 'qemu.pid'),
   };
 }

@@ -8,6 +8,6 @@ export const qemuConfig = z.strictObject({
   machine: z.enum(['q35', 'pc']).default('q35').describe('QEMU machine type'),
   cpu: z.string().regex(/^[A-Za-z0-9][\w.+-]*(,[\w.+-]+(=[\w.+-]+)?)*$/, 'must be a QEMU CPU model with flags').optional()
     .describe('QEMU CPU model; default: host with kvm, qemu64 with tcg'),
-  console_log_kib: z.int().min(64).max(1_048_576).default(4096).describe('Console log kept for each VM, in KiB, two files together'),
+  console_log_kib: z.int().min(64).max(1_048_576).default(4096).describe('Console log kept for each boot of a VM, in KiB; the last 5 boots are kept'),
 });
 export type QemuConfig = z.output<typeof qemuConfig>;

@@ -1,7 +1,7 @@
 // The supervisor's mode `vmm`, with real processes in place of a VMM.
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { chmodSync, existsSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -32,7 +32,7 @@ interface Started { readonly child: ChildProcess; readonly line: string; readonl
 async function start(command: readonly string[], extra: readonly string[] = [], netns = ['--netns', 'try']): Promise<Started> {
   const identity = isRoot ? ['--uid', '2000000123'] : [];
   const child = spawn(shim, [
-    'vmm', '--mark', 'test/vm/step', ...netns, ...identity, '--log', file('log'), '--log-max', '16384',
+    'vmm', '--mark', 'test/vm/step', ...netns, ...identity, '--log-dir', file('logs'), '--log-max', '16384',
     '--exit-file', file('exit'), '--pid-file', file('pid'), ...extra, '--', ...command,
   ], { stdio: ['ignore', 'pipe', 'ignore'] });
   children.push(child);
@@ -54,7 +54,7 @@ describe('shim vmm', () => {
     const { pid, exit } = await start(sh('echo to-stdout; echo to-stderr >&2; exit 7'));
     expect(await exit).toBe(7);
     expect(read('pid')).toBe(`${pid}\n`);
-    expect(read('log')).toBe('to-stdout\nto-stderr\n');
+    expect(read('logs/1.log')).toBe('to-stdout\nto-stderr\n');
     expect(JSON.parse(read('exit'))).toEqual({ code: 7, at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/) });
   });
 
@@ -74,16 +74,18 @@ describe('shim vmm', () => {
   test('keeps the newest output within two bounded files', async () => {
     const { exit } = await start(sh('i=0; while [ $i -lt 4000 ]; do echo "line $i of many that are written"; i=$((i+1)); done'));
     expect(await exit).toBe(0);
-    expect(statSync(file('log')).size).toBeLessThanOrEqual(8192);
-    expect(statSync(file('log.1')).size).toBe(8192);
-    expect(read('log.1') + read('log')).toMatch(/line 3999 of many that are written\n$/);
+    expect(statSync(file('logs/1.log')).size).toBeLessThanOrEqual(8192);
+    expect(statSync(file('logs/1.log.1')).size).toBe(8192);
+    expect(read('logs/1.log.1') + read('logs/1.log')).toMatch(/line 3999 of many that are written\n$/);
   });
 
-  test('a restart of the VMM goes on in the same log, still bounded', async () => {
-    writeFileSync(file('log'), 'x'.repeat(8000));
-    await (await start(sh('echo again; echo again; head -c 5000 /dev/zero | tr "\\0" y'))).exit;
-    expect(statSync(file('log')).size + statSync(file('log.1')).size).toBeLessThanOrEqual(16_384);
-    expect(read('log.1').slice(8000, 8006)).toBe('again\n');
+  test('each start of the VMM has a log of its own; the last ones are kept, and nothing else in the directory is touched', async () => {
+    mkdirSync(file('logs'));
+    for (const name of ['7.log', '8.log', '8.log.1', '9.log', '9.log.1', '010.log', '11.log.2', 'notes']) writeFileSync(file(`logs/${name}`), name);
+    await (await start(sh('echo tenth'), ['--log-keep', '2'])).exit;
+    expect(readdirSync(file('logs')).toSorted()).toEqual(['010.log', '10.log', '11.log.2', '9.log', '9.log.1', 'notes']);
+    expect(read('logs/10.log')).toBe('tenth\n');
+    expect(statSync(file('logs/10.log')).mode & 0o777).toBe(0o600);
   });
 
   test('the VMM dies with the supervisor', async () => {
@@ -95,7 +97,7 @@ describe('shim vmm', () => {
 
   test('TERM to the supervisor reaches the VMM, whose status is recorded', async () => {
     const { child, exit } = await start(sh('trap "exit 5" TERM; echo ready; while :; do sleep 0.02; done'));
-    await expect.poll(() => read('log'), limit).toBe('ready\n');
+    await expect.poll(() => read('logs/1.log'), limit).toBe('ready\n');
     child.kill('SIGTERM');
     expect(await exit).toBe(5);
   });
@@ -139,16 +141,17 @@ describe('shim vmm', () => {
 
   test('refuses to run a VMM as root', async ({ skip }) => {
     skip(!isRoot, 'needs root');
-    const child = spawn(shim, ['vmm', '--netns', 'new', '--log', file('log'), '--exit-file', file('exit'), '--pid-file', file('pid'), '--', '/bin/true']);
+    const child = spawn(shim, ['vmm', '--netns', 'new', '--log-dir', file('logs'), '--exit-file', file('exit'), '--pid-file', file('pid'), '--', '/bin/true']);
     const code = await new Promise((resolve) => child.on('exit', resolve));
     expect(code).toBe(64);
   });
 
   test.each([
-    ['no command', ['vmm', '--netns', 'new', '--log', 'l', '--exit-file', 'e', '--pid-file', 'p', '--']],
+    ['no command', ['vmm', '--netns', 'new', '--log-dir', 'l', '--exit-file', 'e', '--pid-file', 'p', '--']],
     ['an unknown option', ['vmm', '--what', 'x', '--', '/bin/true']],
-    ['an option without value', ['vmm', '--log']],
+    ['an option without value', ['vmm', '--log-dir']],
     ['a log limit that is no number', ['vmm', '--log-max', '-1', '--', '/bin/true']],
+    ['events of another kind', ['vmm', '--events', 'dbus', '--', '/bin/true']],
     ['an unknown mode', ['fly']],
   ])('refuses %s with status 64', async (_name, args) => {
     const child = spawn(shim, args, { cwd: dir });
