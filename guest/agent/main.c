@@ -11,6 +11,7 @@
 #include "../../native/copy/copy.h"
 #include "../sftp/sftp.h"
 #include "config.h"
+#include "console.h"
 #include "keep.h"
 #include "server.h"
 #include "stage1.h"
@@ -29,7 +30,8 @@ static int run_as_init(void) {
   stage1_run(config);
   protect_from_oom();
   keep_prepare();
-  return serve(config, &(struct serve_options){.fd = -1, .is_init = true});
+  console_start();
+  return serve(config, &(struct serve_options){.fd = -1, .is_init = true, .child_ended = console_child_ended});
 }
 
 static int usage(void) {
@@ -85,7 +87,7 @@ int main(int argc, char **argv) {
   static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
-  } programs[] = {{"serve", run_as_service}, {"sftp", sftp_main}, {"copy", copy_main}, {"keep", keep_main}};
+  } programs[] = {{"serve", run_as_service}, {"sftp", sftp_main}, {"copy", copy_main}, {"keep", keep_main}, {"console", console_main}};
   for (size_t i = 0; argc >= 2 && i < COUNT_OF(programs); i++)
     if (strcmp(argv[1], programs[i].name) == 0) return programs[i].run(argc - 1, argv + 1);
   return usage();

@@ -43,6 +43,7 @@ struct loop {
   // Requests of the guest's own tools; -1 unless the agent is init.
   int initctl;
   bool guest_asked;
+  bool (*child_ended)(pid_t pid, int status);
 };
 
 static void on_reset(void *owner) { streams_detach(owner); }
@@ -109,7 +110,8 @@ static void take_signals(struct loop *loop) {
   }
   int status;
   pid_t pid;
-  while ((pid = waitpid(-1, &status, WNOHANG)) > 0) streams_child_ended(server, pid, status);
+  while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+    if (!loop->child_ended || !loop->child_ended(pid, status)) streams_child_ended(server, pid, status);
 }
 
 static void link_down(struct loop *loop) {
@@ -261,6 +263,7 @@ int serve(const struct config *config, const struct serve_options *options) {
   server_init(&loop->server, config, options->is_init);
   loop->link = (struct link){.fd = -1, .listener = -1, .is_port = options->fd < 0, .since = now_ms()};
   loop->link.signals = open_signals();
+  loop->child_ended = options->child_ended;
   loop->initctl = options->is_init ? initctl_open(INITCTL_PATH) : -1;
   if (options->fd >= 0) adopt_socket(&loop->link, options->fd);
   const struct link *link = &loop->link;

@@ -71,6 +71,8 @@ struct serve_options {
   // A listening or connected socket instead of the virtio port; -1 without.
   int fd;
   bool is_init;
+  // NULL, or told of every child that has ended, first; true when it was its own.
+  bool (*child_ended)(pid_t pid, int status);
 };
 int serve(const struct config *config, const struct serve_options *options);
 

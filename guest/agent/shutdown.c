@@ -95,6 +95,8 @@ static void unmount_all(void) {
 
 void shutdown_machine(enum shutdown_how how) {
   kill(-1, SIGTERM);
+  // Shells that somebody types into ignore TERM.
+  kill(-1, SIGHUP);
   kill(-1, SIGCONT);
   reap_all(TERM_GRACE_MS);
   kill(-1, SIGKILL);

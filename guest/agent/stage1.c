@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "console.h"
 #include "util.h"
 
 static bool copy_file(const char *from, const char *to, unsigned mode) {
@@ -78,6 +79,7 @@ void stage1_run(struct config *config) {
   if (is_systemd) prepare_tmp();
   mount_dev();
   start_beside_init();
+  console_start();
   char *const argv[] = {(char *)init, NULL};
   char *const env[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/", "TERM=linux", NULL};
   execve(init, argv, env);
