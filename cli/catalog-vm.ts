@@ -92,7 +92,20 @@ export const vmCommands: readonly CommandDef[] = [
   }),
   defineCommand({
     path: ['vm', 'logs'], summary: "Print a VM's console log", args: [{ name: 'ref', required: true }], load: () => import('./commands/vm-logs.ts'),
-    flags: [{ name: 'follow', short: 'f', type: 'boolean', summary: 'Go on printing what is added' }],
+    flags: [
+      { name: 'follow', short: 'f', type: 'boolean', summary: 'Go on printing what is added, over reboots, until the VM stops' },
+      { name: 'boot', short: 'b', type: 'integer', placeholder: 'n', summary: 'Which boot: 0 the last (the default), -1 the one before, 3 the third since creation' },
+      { name: 'list-boots', type: 'boolean', summary: 'List the boots that have a log' },
+      { name: 'raw', type: 'boolean', summary: 'Give a terminal all bytes of the guest, control sequences too' }, jsonFlag,
+    ],
+    details: 'A boot is a start of the VM or a reboot by its guest; the logs of the last ones are kept, of stopped VMs too.\nA terminal gets text and colours only, a pipe or file every byte.',
+    examples: ['banger vm logs -f devbox', 'banger vm logs -b -1 devbox'],
+  }),
+  defineCommand({
+    path: ['vm', 'console'], summary: "Connect to a VM's serial console, the last resort", args: [{ name: 'ref', required: true }],
+    load: () => import('./commands/vm-console.ts'),
+    details: 'Works while the guest boots, hangs or panics, and without the guest agent. Leave with Ctrl-]; the VM runs on, and so does who is logged in. Press Enter for a shell.\nOne client at a time. Without a terminal it ends 2 s after the end of the input, once the guest is silent.',
+    examples: ['banger vm console devbox'],
   }),
   defineCommand({
     path: ['vm', 'prune'], summary: 'Delete every VM that does not run', load: () => import('./commands/vm-prune.ts'),

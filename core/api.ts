@@ -128,6 +128,24 @@ export interface VmCopyParams {
   readonly devices?: boolean | undefined;
   readonly sync?: boolean | undefined;
 }
+export interface VmLogsParams {
+  readonly ref: string;
+  /** Counted from 1 since the VM was created; 0: the last, -1: the one before it, and so on. @default 0 */
+  readonly boot?: number | undefined;
+}
+export interface VmLogsResult {
+  /** Absent when nothing has been logged yet. */
+  readonly boot?: number;
+  /** Of that boot, oldest first; only files that exist. */
+  readonly files: string[];
+  /** Oldest first. */
+  readonly boots: { readonly boot: number; readonly bytes: number; readonly lastWriteAt: string }[];
+  /** More may come: the VM runs, or is on its way up or down. */
+  readonly grows: boolean;
+}
+/** `vm.console`: attached to as the ticket of `vm.exec`; stdin and stdout are the console's, exit tells that the VM has ended. */
+export interface VmConsoleResult { readonly ticket: string }
+
 /** Frame: kind (1 byte), payload length (4 bytes, big endian, at most 1 MiB), payload. */
 export const frameKind = {
   /** client to daemon: data of stdin; empty: end of file */

@@ -131,6 +131,14 @@ export interface VmmDriver {
   readonly driveFormats: readonly Drive['format'][];
   /** Bytes of the console log kept, oldest first: file paths, oldest first; may not exist. */
   consoleLogs(vm: Vm): readonly string[];
+  /** The same by boot, oldest first; only files that exist. Absent: the driver does not tell one boot from the next. */
+  consoleBoots?(vm: Vm): readonly ConsoleBoot[];
+}
+/** The console log of one boot: a start of the VM, or a reboot by its guest. */
+export interface ConsoleBoot {
+  /** Counted from 1 since the VM was created. */
+  readonly boot: number;
+  readonly files: readonly string[];
 }
 export const VmmDriver = capability<VmmDriver>('vmm-driver@1', 'many');
 

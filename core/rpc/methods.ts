@@ -1,7 +1,7 @@
 // Params and results of the built-in methods, for the typed client. Types only; the daemon's schemas are the judges.
 import type {
-  CliSpec, DaemonStatus, DoctorReport, HelloParams, HelloResult, KeptCommand, LeakReport, OperationView, ReclaimResult, VmCopyParams, VmCreateParams,
-  VmExecDetachParams, VmExecLogsParams, VmExecParams, VmExecResult, VmListResult, VmPlanResult, VmView,
+  CliSpec, DaemonStatus, DoctorReport, HelloParams, HelloResult, KeptCommand, LeakReport, OperationView, ReclaimResult, VmConsoleResult, VmCopyParams, VmCreateParams,
+  VmExecDetachParams, VmExecLogsParams, VmExecParams, VmExecResult, VmListResult, VmLogsParams, VmLogsResult, VmPlanResult, VmView,
 } from '../api.ts';
 import type { Json } from '../model.ts';
 import type { PluginStatus } from '../plugin-api.ts';
@@ -70,7 +70,8 @@ export interface RpcMethods {
   'vm.exec.detach': { params: VmExecDetachParams; result: { readonly id: string } };
   'vm.exec.list': { params: RefParams; result: { readonly commands: readonly KeptCommand[] } };
   'vm.exec.logs': { params: VmExecLogsParams; result: VmExecResult };
-  'vm.logs': { params: RefParams; result: { readonly files: readonly string[] } };
+  'vm.logs': { params: VmLogsParams; result: VmLogsResult };
+  'vm.console': { params: RefParams; result: VmConsoleResult };
   'vm.ssh': { params: RefParams & { readonly stopped?: boolean | undefined }; result: VmSshResult };
   'ssh.config': { params: None; result: { readonly configFile: string; readonly include: string | null } };
   'image.list': { params: None; result: { readonly images: readonly ArtifactView[] } };

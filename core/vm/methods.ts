@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import type { VmCreateParams } from '../api.ts';
 import type { RpcMethod } from '../plugin-api.ts';
 import type { VmContext } from './context.ts';
+import { consoleVm } from './console.ts';
 import { beginCreate, createStatus, createVm } from './create.ts';
 import { deleteVm } from './delete.ts';
 import { detachCommand, keptCommands, keptOutput } from './exec-kept.ts';
@@ -45,9 +46,9 @@ function readMethods(ctx: VmContext): MethodTable {
       handler: ({ ref }) => ({ vm: showVm(ctx, ref) }),
     }),
     'vm.logs': method({
-      summary: 'Names the files of a VM\'s console log, oldest first.',
-      effect: 'read', params: schema.refParams, result: schema.logsResult, errors: [...refErrors, 'missing_requirement'],
-      handler: ({ ref }) => vmLogs(ctx, ref),
+      summary: 'Names the files of the console log of one boot of a VM, oldest first, and the boots that have one.',
+      effect: 'read', params: schema.logsParams, result: schema.logsResult, errors: [...refErrors, 'missing_requirement'],
+      handler: (params) => vmLogs(ctx, params),
     }),
     'vm.plan': method({
       summary: 'Tells what a creation would make on the host; makes nothing.',
@@ -118,6 +119,11 @@ function lifeMethods(ctx: VmContext): MethodTable {
 
 function otherMethods(ctx: VmContext): MethodTable {
   return {
+    'vm.console': method({
+      summary: 'Opens the serial console of a VM, for one client at a time; its stream is attached to with the ticket.', effect: 'write',
+      params: schema.refParams, result: schema.consoleResult, errors: [...refErrors, 'not_running', 'busy', 'unsupported', 'missing_requirement'],
+      handler: ({ ref }, call) => consoleVm(ctx, ref, call),
+    }),
     'vm.set': method({
       summary: 'Changes CPU count and memory, at the next start, and plugin sections.', effect: 'write', operation: 'vm.set',
       params: schema.setParams, result: schema.vmResult, errors: refErrors,

@@ -91,7 +91,17 @@ export const execListResult = z.object({
     outputBytes: z.number().optional(), droppedBytes: z.number().optional(),
   })),
 });
-export const logsResult = z.object({ files: z.array(z.string()).describe('Console logs, oldest first') });
+export const logsParams = z.strictObject({
+  ref,
+  boot: z.number().int().min(-1_000_000).max(1_000_000_000).optional().describe('Counted from 1 since the VM was created; 0 (the default): the last, -1: the one before it'),
+});
+export const logsResult = z.object({
+  boot: z.number().optional().describe('Absent when nothing has been logged yet'),
+  files: z.array(z.string()).describe('Console logs of that boot, oldest first'),
+  boots: z.array(z.object({ boot: z.number(), bytes: z.number(), lastWriteAt: z.string() })).describe('Boots with a log, oldest first'),
+  grows: z.boolean().describe('More may come: the VM runs, or is on its way up or down'),
+});
+export const consoleResult = z.object({ ticket: z.string().describe('To attach with, within 10 s') });
 const timelineEntry = z.object({
   name: z.string(), plugin: z.string(), atMs: z.number(), durationMs: z.number().optional(), outcome: z.enum(['ok', 'failed', 'skipped']).optional(),
 });

@@ -260,7 +260,7 @@ describe('methods', () => {
   it('are those that the issue names, each with an effect', async () => {
     const daemon = await boot();
     expect(Object.keys(daemon.service.methods).toSorted()).toEqual([
-      'vm.create', 'vm.create.begin', 'vm.create.cancel', 'vm.create.status', 'vm.delete',
+      'vm.console', 'vm.create', 'vm.create.begin', 'vm.create.cancel', 'vm.create.status', 'vm.delete',
       'vm.exec', 'vm.exec.detach', 'vm.exec.list', 'vm.exec.logs', 'vm.kill', 'vm.list', 'vm.logs', 'vm.plan',
       'vm.restart', 'vm.set', 'vm.show', 'vm.start', 'vm.stop',
     ]);
