@@ -1,11 +1,12 @@
 // OpenSSH's own programs against the server; the guest is this host.
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { createServer } from 'node:net';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
+import { ask, askBySocks, freePort } from '../../test/support/ssh-tools.ts';
 import { waitFor } from '../../test/support/wait.ts';
 import { makeWorld } from './test-world.ts';
 import type { World } from './test-world.ts';
@@ -179,24 +180,6 @@ async function upperServer(where: number | string): Promise<number> {
   return typeof where === 'string' ? 0 : (server.address() as AddressInfo).port;
 }
 
-function ask(where: { readonly port: number; readonly host: string } | { readonly path: string }, text: string): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let answer = '';
-    const socket = connect({ ...where, allowHalfOpen: true }, () => socket.end(text));
-    socket.on('data', (chunk: Buffer) => { answer += chunk.toString(); });
-    socket.on('end', () => resolve(answer));
-    socket.on('error', reject);
-  });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve); });
-  const { port } = server.address() as AddressInfo;
-  await new Promise<void>((resolve) => { server.close(() => resolve()); });
-  return port;
-}
-
 test('forwards -W, -L, -D and unix sockets, ending each direction by itself', async () => {
   const world = await makeWorld();
   const port = await upperServer(0);
@@ -209,25 +192,10 @@ test('forwards -W, -L, -D and unix sockets, ending each direction by itself', as
   await waitFor('the forwards', () => ask({ host: '127.0.0.1', port: tcp }, 'x').catch(() => undefined));
   expect(await ask({ host: '127.0.0.1', port: tcp }, 'by l')).toBe('BY L');
   expect(await ask({ path: local }, 'by unix')).toBe('BY UNIX');
-  expect(await askBySocks(socks, port)).toBe('BY D');
+  expect(await askBySocks(socks, port, 'by d')).toBe('BY D');
   const refused = await world.run('ssh', ['-W', `127.0.0.1:${await freePort()}`, 'devbox.vm']);
   expect(refused.err).toContain('ECONNREFUSED');
 });
-
-/** SOCKS5 without authentication, name resolved at the other end. */
-function askBySocks(socks: number, port: number): Promise<string> {
-  return new Promise((resolve, reject) => {
-    const host = Buffer.from('localhost');
-    const bytes: Buffer[] = [];
-    const socket = connect({ host: '127.0.0.1', port: socks, allowHalfOpen: true }, () => {
-      socket.write(Buffer.concat([Buffer.from([5, 1, 0, 5, 1, 0, 3, host.length]), host, Buffer.from([port >> 8, port & 255])]));
-      socket.end('by d');
-    });
-    socket.on('data', (chunk: Buffer) => bytes.push(chunk));
-    socket.on('end', () => resolve(Buffer.concat(bytes).subarray(12).toString()));
-    socket.on('error', reject);
-  });
-}
 
 test('listens in the guest for -R: a port, any port, a unix socket; all of it ends with the client', async () => {
   const world = await makeWorld();
