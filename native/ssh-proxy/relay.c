@@ -21,7 +21,6 @@ static bool again(int error) { return error == EAGAIN || error == EINTR; }
 
 /// Reads what fits. An error counts as the end: the bytes read so far still go out.
 static void fill(struct lane *lane) {
-  if (lane->start == lane->end) lane->start = lane->end = 0;
   ssize_t n = read(lane->from, lane->data + lane->end, sizeof lane->data - lane->end);
   if (n > 0) lane->end += (size_t)n;
   else if (n == 0 || !again(errno)) lane->ended = true;
@@ -30,10 +29,10 @@ static void fill(struct lane *lane) {
 /// When the reader is gone the lane is over, with what it still held.
 static void drain(struct lane *lane) {
   ssize_t n = write(lane->to, lane->data + lane->start, lane->end - lane->start);
-  if (n >= 0) { lane->start += (size_t)n; return; }
-  if (again(errno)) return;
-  lane->start = lane->end = 0;
-  lane->ended = true;
+  if (n < 0 && again(errno)) return;
+  if (n < 0) lane->ended = true;
+  else lane->start += (size_t)n;
+  if (n < 0 || lane->start == lane->end) lane->start = lane->end = 0;
 }
 
 static bool has_room(const struct lane *lane) { return !lane->ended && lane->end < sizeof lane->data; }
