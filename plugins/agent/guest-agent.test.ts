@@ -1,11 +1,13 @@
 // The capability over the real agent: links that come back, readiness, reboots counted once.
+import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import { notRunning } from '../../core/plugin-api.ts';
-import type { Vm, VmmDriver, Vms } from '../../core/plugin-api.ts';
+import type { GuestPeer, Vm, VmmDriver, Vms } from '../../core/plugin-api.ts';
 import { createGuestAgent } from './guest-agent.ts';
 import type { AgentLinks } from './guest-agent.ts';
 import { buildTestAgent, collect, failureOf, idle, openSocket, quietLog, startTestAgent, testToken, until } from './test-agent.ts';
@@ -68,6 +70,28 @@ it('comes back by itself when the way is lost, and the lost exec says so', async
   expect(reboots).toBe(0);
 });
 
+it('listens in the guest and reaches what listens there, until the session is lost', async () => {
+  await links.ready(vm, idle);
+  const path = join(vm.dir, 'a.sock');
+  const froms: GuestPeer[] = [];
+  const onConnection = (stream: Duplex, from: GuestPeer): void => {
+    froms.push(from);
+    stream.pipe(stream);
+  };
+  const listeners = [await links.listen(vm, { path }, { signal: idle, onConnection }), await links.listen(vm, { host: '127.0.0.1', port: 0 }, { signal: idle, onConnection })];
+  for (const target of [{ path }, { host: 'localhost', port: listeners[1]!.port }]) {
+    const stream = await links.dial(vm, target, idle);
+    stream.end('and back');
+    expect(Buffer.concat(await stream.toArray() as Buffer[]).toString()).toBe('and back');
+  }
+  expect(froms.map(({ host }) => host)).toEqual(['', '127.0.0.1']);
+  sockets.at(-1)?.destroy();
+  await Promise.all(listeners.map(({ closed }) => closed));
+  await until(() => !existsSync(path), 'the file to be removed');
+  // The next session takes the place anew.
+  (await links.listen(vm, { path }, { signal: idle, onConnection })).close();
+});
+
 it('counts a reboot once, also one that happened while no daemon ran', async () => {
   await links.attach(vm, 'another-boot');
   await until(() => reboots === 1, 'the reboot');
@@ -106,6 +130,9 @@ it('gives a guest up that neither begins a command nor refuses it', async () => 
       code: 'timeout', message: expect.stringContaining('the guest of devbox to begin the command') as string,
     });
     expect(await failureOf(impatient.dial(vm, { host: '127.0.0.1', port: 1 }, idle))).toMatchObject({ code: 'timeout' });
+    expect(await failureOf(impatient.listen(vm, { host: '*', port: 0 }, { signal: idle, onConnection: () => undefined }))).toMatchObject({
+      code: 'timeout', message: expect.stringContaining('the guest of devbox to listen on *:0') as string,
+    });
   } finally {
     frozen.child.kill('SIGCONT');
     impatient.closeAll();
