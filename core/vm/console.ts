@@ -1,6 +1,6 @@
 // vm.console: the guest's serial console, both ways. Served below the guest agent, so it works when that does not answer.
 import { setTimeout as delay } from 'node:timers/promises';
-import { Readable } from 'node:stream';
+import { PassThrough, Readable } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import type { VmConsoleResult } from '../api.ts';
 import type { GuestProcess, VmmDriver } from '../capabilities.ts';
@@ -66,11 +66,19 @@ async function connectConsole(ctx: VmContext, record: VmRecord, signal: AbortSig
 
 /** The end of the connection is the end of the VMM; a console has neither size nor signals. */
 function asProcess(console: Duplex): GuestProcess {
-  const exit = new Promise<{ readonly code: number }>((resolve) => { console.once('close', () => resolve({ code: 0 })); });
-  // The reading side tells of its errors itself.
+  const stdout = new PassThrough();
+  const exit = new Promise<{ readonly code: number }>((resolve) => {
+    console.once('close', () => {
+      stdout.end();
+      resolve({ code: 0 });
+    });
+  });
+  // A connection that breaks has ended: what broke is the VMM.
   console.on('error', () => undefined);
+  console.once('end', () => console.destroy());
+  console.pipe(stdout, { end: false });
   return {
-    stdin: console, stdout: console, stderr: Readable.from([]), exit,
+    stdin: console, stdout, stderr: Readable.from([]), exit,
     resize: () => undefined, signal: () => undefined, hangup: () => console.destroy(),
   };
 }
