@@ -1,5 +1,5 @@
 // The step `qemu.boot` with a real supervisor and a real QEMU. The guest is a kernel image that only loops: no boot is needed here.
-import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -75,12 +75,14 @@ describe('qemu.boot', () => {
   let dir: string;
   let world: ReturnType<typeof makeWorld>;
   let plan: BootPlan;
+  let makes: readonly string[];
   beforeEach(async () => {
     dir = mkdtempSync(join(tmpdir(), 'banger-boot-'));
     chmodSync(dir, 0o711);
     world = makeWorld(dir);
     const planned = await world.step.plan({ vm: world.vm, log });
     if (!planned) throw new Error('no plan');
+    makes = planned.makes;
     plan = planned.data;
   });
   afterEach(async () => {
@@ -103,6 +105,24 @@ describe('qemu.boot', () => {
     await world.step.undo?.(world.undo('stop'), plan, handle);
     // The end was asked for, so there is no news of it.
     expect(world.told).toEqual([]);
+  }, 60_000);
+
+  test('the console is there as long as the VMM, and planned like its other sockets', async () => {
+    expect(makes).toEqual(expect.arrayContaining(['qmp', 'agent', 'console'].map((name) => `socket ${join(dir, `${name}.sock`)}`)));
+    const handle = await world.step.run(world.start(), plan);
+    expect(statSync(join(dir, 'console.sock')).mode & 0o777).toBe(0o600);
+    const console = await world.driver.connectConsole!(world.vm, AbortSignal.timeout(10_000));
+    await expect(world.driver.connectConsole!(world.vm, AbortSignal.timeout(10_000))).rejects.toMatchObject({ code: 'busy' });
+    const closed = new Promise((resolve) => { console.on('close', resolve); });
+    console.resume();
+    expect(world.driver.consoleBoots!(world.vm).map(({ boot }) => boot)).toEqual([1]);
+    await world.step.undo?.(world.undo('stop'), plan, handle);
+    await closed;
+    await expect(world.driver.connectConsole!(world.vm, AbortSignal.timeout(10_000))).rejects.toMatchObject({ code: 'not_running' });
+    const again = await world.step.run(world.start(), plan);
+    expect(world.driver.consoleBoots!(world.vm).map(({ boot }) => boot)).toEqual([1, 2]);
+    await world.step.undo?.(world.undo('stop'), plan, again);
+    expect(leftovers()).toEqual([]);
   }, 60_000);
 
   test('finds a VMM by its mark when the daemon died before it kept the handle', async () => {
