@@ -4,6 +4,9 @@ import { spawn } from 'node:child_process';
 export interface Outcome { readonly code: number; readonly out: string; readonly err: string }
 export interface Banger {
   (...args: string[]): Promise<Outcome>;
+  readonly env: NodeJS.ProcessEnv;
+  /** The same with this environment. */
+  with(env: NodeJS.ProcessEnv): Banger;
 }
 export interface Scenario {
   readonly name: string;
@@ -15,7 +18,7 @@ export interface Scenario {
 
 /** Runs the CLI given as `program` with this environment. */
 export function cli(program: string, env: NodeJS.ProcessEnv): Banger {
-  return (...args) => new Promise((resolve, reject) => {
+  const call = (...args: string[]): Promise<Outcome> => new Promise((resolve, reject) => {
     const child = spawn(program, args, { env, stdio: ['ignore', 'pipe', 'pipe'], timeout: 240_000 });
     let out = '';
     let err = '';
@@ -24,6 +27,7 @@ export function cli(program: string, env: NodeJS.ProcessEnv): Banger {
     child.on('error', reject);
     child.on('close', (code) => resolve({ code: code ?? -1, out, err }));
   });
+  return Object.assign(call, { env, with: (other: NodeJS.ProcessEnv) => cli(program, other) });
 }
 
 export function expect(condition: boolean, what: string, outcome?: Outcome): void {

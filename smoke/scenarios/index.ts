@@ -1,6 +1,7 @@
 import type { Scenario } from '../scenario.ts';
 import { cleanHost, vmLifecycle, vmPrune } from './lifecycle.ts';
 import { bareRun, concurrentRuns, detachRun, exitCode, invalidSpec } from './runs.ts';
+import { sshConfig, vmSsh } from './ssh.ts';
 
 /** In order; `clean_host` looks at what the others left. */
-export const scenarios: readonly Scenario[] = [bareRun, exitCode, concurrentRuns, detachRun, vmLifecycle, invalidSpec, vmPrune, cleanHost];
+export const scenarios: readonly Scenario[] = [bareRun, exitCode, concurrentRuns, detachRun, vmLifecycle, invalidSpec, vmSsh, sshConfig, vmPrune, cleanHost];
