@@ -49,6 +49,7 @@ if [ "$want_tests" = yes ]; then
   need git git 'the tests use real repositories'
   need iproute2 ip 'the tests look at network namespaces'
   need openssh-client ssh 'the tests reach VMs with its programs'
+  need openssh-sftp-server /usr/lib/openssh/sftp-server 'the tests compare our SFTP server with it'
   need attr setfattr 'the tests give files extended attributes'
   need rsync rsync 'the tests copy with it over ssh'
 fi
