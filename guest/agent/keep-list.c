@@ -66,6 +66,13 @@ static int by_start(const void *a, const void *b) {
   return strcmp(x->id, y->id);
 }
 
+// What has no end comes first: lost commands are of no use to anybody.
+static int by_end(const void *a, const void *b) {
+  const struct entry *x = *(struct entry *const *)a, *y = *(struct entry *const *)b;
+  if (x->state.ended != y->state.ended) return x->state.ended < y->state.ended ? -1 : 1;
+  return by_start(a, b);
+}
+
 // Oldest first; the caller frees each and the list.
 static struct entry **read_entries(int base, size_t *count) {
   struct entry **list = calloc(MAX_ENTRIES, sizeof *list);
@@ -137,12 +144,14 @@ void keep_prune(int base) {
   uid_t self = geteuid();
   struct entry **list = read_entries(base, &count);
   if (!list) return;
+  qsort(list, count, sizeof *list, by_end);
   for (size_t i = 0; i < count; i++)
     if (list[i]->status != KEEP_RUNNING && (self == 0 || list[i]->uid == self)) {
       ended++;
       size += list[i]->size;
     }
-  for (size_t i = 0; i < count && (ended > KEEP_ENDED || size > allowed); i++) {
+  // The one that ended last stays, however big: somebody may be about to read it.
+  for (size_t i = 0; i < count && ended > 1 && (ended > KEEP_ENDED || size > allowed); i++) {
     if (list[i]->status == KEEP_RUNNING || (self != 0 && list[i]->uid != self)) continue;
     keep_remove(base, list[i]->id);
     ended--;

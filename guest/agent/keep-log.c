@@ -69,15 +69,25 @@ static bool put_record(struct keep_log *log, uint8_t channel, const uint8_t *dat
   return false;
 }
 
+// Gives up the oldest piece, and the only one for a new one: rather the newest output than the oldest.
+static bool make_room(struct keep_log *log) {
+  if (log->oldest == log->current) {
+    if (log->used == 0) return false;
+    close_fd(&log->fd);
+    log->current++;
+    if (!open_piece(log)) return false;
+  }
+  drop_oldest(log);
+  return true;
+}
+
 static void put_chunk(struct keep_log *log, uint8_t channel, const uint8_t *data, size_t length) {
   log->bytes += length;
-  if (put_record(log, channel, data, length)) return;
-  // No room: rather the newest than the oldest.
-  if (log->oldest < log->current) {
-    drop_oldest(log);
-    if (put_record(log, channel, data, length)) return;
-  }
-  log->dropped += length;
+  while (!put_record(log, channel, data, length))
+    if (!make_room(log)) {
+      log->dropped += length;
+      return;
+    }
 }
 
 // What still fits the piece; a new one is begun when that is next to nothing.

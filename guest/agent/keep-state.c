@@ -15,6 +15,7 @@
 #include "util.h"
 
 #define STATE_SIZE (KEEP_COMMAND + 512)
+#define NEXT "state.next"
 
 uint64_t keep_now(void) {
   struct timespec t;
@@ -47,16 +48,30 @@ static int format_state(char *text, const struct keep_state *s) {
       (unsigned long long)s->dropped, s->command);
 }
 
+// Into a file that is there, as big as any state, so that it needs no room; then it takes the place of the one before.
+static bool write_over(int dir, const char *text, size_t length) {
+  int fd = openat(dir, NEXT, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return false;
+  bool ok = write_all(fd, text, length) && ftruncate(fd, (off_t)length) == 0;
+  close(fd);
+  return ok && renameat(dir, NEXT, dir, "state") == 0;
+}
+
+bool keep_state_reserve(int dir) {
+  static const char blank[STATE_SIZE];
+  int fd = openat(dir, NEXT, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+  if (fd < 0) return false;
+  bool ok = write_all(fd, blank, sizeof blank);
+  int error = errno;
+  close(fd);
+  errno = error;
+  return ok;
+}
+
 bool keep_state_write(int dir, const struct keep_state *state) {
   char text[STATE_SIZE];
   int length = format_state(text, state);
-  if (length < 0 || length >= STATE_SIZE) return false;
-  unlinkat(dir, "state.new", 0);
-  int fd = openat(dir, "state.new", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-  if (fd < 0) return false;
-  bool ok = write_all(fd, text, (size_t)length);
-  close(fd);
-  return ok && renameat(dir, "state.new", dir, "state") == 0;
+  return length >= 0 && length < STATE_SIZE && write_over(dir, text, (size_t)length);
 }
 
 static uint64_t number_of(const char *value) {

@@ -142,12 +142,7 @@ static void write_end(struct keeper *k) {
   k->state.ended = keep_now();
   k->state.bytes = k->log.bytes;
   k->state.dropped = k->log.dropped;
-  if (keep_state_write(k->dir, &k->state)) return;
-  // No room: the output's oldest piece makes some.
-  char name[24];
-  snprintf(name, sizeof name, "out.%u", (unsigned)k->log.oldest);
-  unlinkat(k->dir, name, 0);
-  keep_state_write(k->dir, &k->state);
+  if (!keep_state_write(k->dir, &k->state)) say("the end of a kept command could not be written: %s", strerror(errno));
 }
 
 static bool detach(struct keeper *k) {
@@ -165,9 +160,10 @@ static bool detach(struct keeper *k) {
 }
 
 __attribute__((noreturn)) static void keeper(struct keeper *k, const struct keep_options *o) {
-  int reason = detach(k) && keep_log_open(&k->log, k->dir, o->limit) ? start(k, o) : errno;
+  bool ready = detach(k) && keep_log_open(&k->log, k->dir, o->limit) && keep_state_reserve(k->dir);
+  int reason = ready ? start(k, o) : errno;
   k->state.pid = k->pid;
-  if (reason == 0 && !keep_state_write(k->dir, &k->state)) reason = errno;
+  if (reason == 0 && !(keep_state_write(k->dir, &k->state) && keep_state_reserve(k->dir))) reason = errno;
   if (reason != 0) keep_remove(k->base, o->id);
   // Nobody may be left to hear it: the command runs all the same, and is in the list.
   write_all(k->report, &reason, sizeof reason);

@@ -1,7 +1,7 @@
 // Commands that go on without anybody: `agent keep`. One command is a directory with an unguessable name, owned by who runs it:
 //
 //   lock     locked by the keeper as long as it lives
-//   state    lines `<key> <value>`, replaced by rename: at the start, and when the command has ended
+//   state    lines `<key> <value>`, replaced by rename: at the start, and when the command has ended, from room taken before
 //   out.<n>  pieces of the output, the oldest removed: records of channel u8, 3 zero bytes, length u32 (little endian), bytes
 //
 // What another user of the guest wrote there is never trusted: nothing is followed, every length is checked.
@@ -57,6 +57,9 @@ enum keep_status { KEEP_RUNNING, KEEP_OVER, KEEP_LOST };
 uint64_t keep_now(void);
 bool keep_is_id(const char *text);
 void keep_command_text(char text[KEEP_COMMAND], char *const *words);
+// Takes the room that the next state needs: the end must be told also when the file system is full by then. false with errno.
+bool keep_state_reserve(int dir);
+// Uses up what was reserved.
 bool keep_state_write(int dir, const struct keep_state *state);
 // false: there is none that can be read.
 bool keep_state_read(int dir, struct keep_state *state);

@@ -157,6 +157,19 @@ describe('old commands', () => {
   });
 });
 
+test('a file system that others fill costs old output, never the end', ({ skip }) => {
+  skip(process.getuid?.() !== 0, 'only root can mount a small file system');
+  const script = `mount -t tmpfs -o size=1m none "$1" && cd "$1" || exit 1
+    "$0" keep --dir . run aa -- sh -c 'seq 1 300000; until [ -e go ]; do sleep 0.02; done; echo last; exit 6' || exit 1
+    until grep -qs 300000 aa/out.*; do sleep 0.02; done
+    head -c 2000000 /dev/zero > fill; : > go
+    "$0" keep --dir . logs --follow aa >/dev/null 2>&1; echo "follow $?"
+    "$0" keep --dir . logs aa 2>&1; "$0" keep --dir . list | cut -d' ' -f 2,6`;
+  const { stdout, stderr } = spawnSync('unshare', ['-m', 'sh', '-c', script, agent, dir], { encoding: 'latin1', maxBuffer: 1 << 26 });
+  const lines = stdout.split('\n');
+  expect([stderr.replaceAll(/^head: .*\n/gm, ''), lines[0], lines.slice(-3)]).toEqual(['', 'follow 6', ['last', 'ended 6', '']]);
+});
+
 describe('what another user wrote', () => {
   test('is never followed nor waited for', () => {
     const secret = join(dir, 'secret');
