@@ -28,7 +28,7 @@ const names = [
   'image.delete', 'image.list', 'image.pull', 'image.show',
   'kernel.delete', 'kernel.list', 'kernel.pull', 'kernel.show',
   'ping', 'plugin.cli', 'plugin.list', 'rpc.discover', 'rpc.hello', 'shutdown', 'ssh.config',
-  'vm.console', 'vm.create', 'vm.create.begin', 'vm.create.cancel', 'vm.create.status',
+  'vm.console', 'vm.copy', 'vm.create', 'vm.create.begin', 'vm.create.cancel', 'vm.create.status',
   'vm.delete', 'vm.exec', 'vm.exec.detach', 'vm.exec.list', 'vm.exec.logs',
   'vm.kill', 'vm.list', 'vm.logs', 'vm.plan', 'vm.restart', 'vm.set', 'vm.show', 'vm.ssh', 'vm.start', 'vm.stop',
 ];
