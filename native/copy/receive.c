@@ -17,7 +17,7 @@ static const char *undo(void) {
   copy_place_undo();
   uint64_t n = copy_place_counted();
   if (n == 0) return "nothing was put in place";
-  snprintf(text, sizeof text, "%llu %s in place already", (unsigned long long)n, n == 1 ? "entry was" : "entries were");
+  snprintf(text, sizeof text, "%llu %s put in place", (unsigned long long)n, n == 1 ? "entry was" : "entries were");
   return text;
 }
 
