@@ -26,6 +26,8 @@
 #define CONSOLE "/dev/console"
 // A shell that ends at once must not keep the guest busy, nor a console that cannot be read.
 #define PAUSE_MS 1000
+// A guest that has just booted has more urgent things to do; what is typed meanwhile waits in the terminal.
+#define BOOT_MS 1000
 
 #ifndef TIOCGDEV
 #define TIOCGDEV _IOR('T', 0x32, unsigned)
@@ -40,7 +42,7 @@ static void start(bool again) {
   child_reset();
   child_close_from(3);
   setsid();
-  if (again) sleep_ms(PAUSE_MS);
+  sleep_ms(again ? PAUSE_MS : BOOT_MS);
   execl(AGENT_PATH, "agent", "console", (char *)NULL);
   _exit(0);
 }

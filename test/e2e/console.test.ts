@@ -145,7 +145,13 @@ describe('the agent as PID 1', () => {
 });
 
 describe('systemd', () => {
-  test('root is logged in at Enter, also when the agent does not answer', async () => {
+  /** What the drop-in runs, without its port and terminal. */
+  const gettyCommand = async (): Promise<string> => {
+    const dropIn = (await host.ok(['vm', 'exec', 'sysd', '--', 'cat', '/run/systemd/system/serial-getty@ttyS0.service.d/00-banger.conf'])).out;
+    return /^ExecStart=-(.* )- \$TERM$/m.exec(dropIn)![1]!.trim();
+  };
+
+  test('root gets a shell at Enter, also when the agent does not answer; a getty that has the terminal keeps it', async () => {
     await host.ok(['vm', 'run', '--name', 'sysd', '--init', 'image', '-d'], { timeoutMs: 240_000 });
     const terminal = openConsole('sysd');
     await enter(terminal);
@@ -153,6 +159,15 @@ describe('systemd', () => {
     await terminal.see(/stopped-42/);
     terminal.type('cat /proc/1/comm; ps -o stat= -p $(pgrep -f "agent serve")\r');
     await terminal.see(/systemd\r+\nT/);
+    terminal.type('pkill -CONT -f "agent serve"; exit\r');
+    await terminal.see(/logout/);
+    // As the drop-in for systemd's getty has it; the image has that one masked.
+    await host.ok(['vm', 'exec', 'sysd', '--', 'sh', '-c', `setsid sh -c 'exec ${await gettyCommand()} ttyS0 vt220' > /dev/null 2>&1 &`]);
+    await waitFor('the getty to have the terminal', async () => (await host.ok(['vm', 'exec', 'sysd', '--', 'ps', '-C', 'agetty', '-o', 'tty='])).out.trim() === 'ttyS0');
+    const again = setInterval(() => terminal.type('\r'), 1000);
+    await terminal.see(/# /).finally(() => clearInterval(again));
+    terminal.type('cat /proc/$PPID/comm; tty; id -un\r');
+    await terminal.see(/login\r+\n\/dev\/ttyS0\r+\nroot/);
     await leave(terminal, 'sysd');
     await host.ok(['vm', 'kill', 'sysd']);
   }, 240_000);
