@@ -2,7 +2,7 @@ import { chmodSync, chownSync, existsSync, lstatSync, mkdirSync, mkdtempSync, re
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { readUserConfig, replaceUserConfig, userConfig } from './user-config.ts';
+import { listedUser, readUserConfig, replaceUserConfig, userConfig } from './user-config.ts';
 
 const isRoot = process.getuid?.() === 0;
 let home: string;
@@ -97,5 +97,9 @@ describe('the home', () => {
     chownSync(home, 1234, 1234);
     expect(userConfig({ HOME: home }, { uid: 0, homedir: '/root' })).toEqual({ file: ssh('/root') });
     expect(userConfig({ HOME: home }, { uid: 1234, homedir: home })).toEqual({ file: ssh(home) });
+  });
+  test('is HOME for a user that the list does not know', () => {
+    const user = listedUser(() => { throw new Error('uv_os_get_passwd returned ENOENT'); });
+    expect(userConfig({ HOME: user.homedir }, user)).toEqual({ file: ssh(user.homedir) });
   });
 });

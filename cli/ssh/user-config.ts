@@ -3,7 +3,7 @@ import {
   closeSync, fchmodSync, fchownSync, fsyncSync, lstatSync, mkdirSync, openSync, readFileSync, readlinkSync, renameSync, rmSync, statSync, writeFileSync,
 } from 'node:fs';
 import type { Stats } from 'node:fs';
-import { userInfo } from 'node:os';
+import { homedir, userInfo } from 'node:os';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import { isBangerError, operationFailed } from '../../core/errors.ts';
 
@@ -16,8 +16,19 @@ export interface UserConfig {
   readonly fileOfSsh?: string;
 }
 
+export interface ListedUser { readonly uid: number; readonly homedir: string }
+
+/** Our entry in the list of users. A uid without one, as in containers, has HOME only; ssh does not run for it. */
+export function listedUser(lookUp: () => ListedUser = userInfo): ListedUser {
+  try {
+    return lookUp();
+  } catch {
+    return { uid: process.getuid?.() ?? 0, homedir: homedir() };
+  }
+}
+
 /** HOME counts, but for root in another user's home (sudo may leave HOME): root's own home then. */
-export function userConfig(env: Env, user: { readonly uid: number; readonly homedir: string } = userInfo()): UserConfig {
+export function userConfig(env: Env, user: ListedUser = listedUser()): UserConfig {
   const wanted = env['HOME'];
   const isUsable = wanted !== undefined && isAbsolute(wanted) && !(user.uid === 0 && ownerOf(wanted) !== undefined && ownerOf(wanted) !== 0);
   const of = (home: string): string => join(home, '.ssh', 'config');

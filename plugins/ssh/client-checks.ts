@@ -1,6 +1,6 @@
 // doctor: whether plain `ssh devbox.vm` works, too. It is a convenience, so its absence is no warning.
 import { readFile } from 'node:fs/promises';
-import { userInfo } from 'node:os';
+import { homedir, userInfo } from 'node:os';
 import { join } from 'node:path';
 import type { DoctorCheck } from '../../core/plugin-api.ts';
 import type { SshConfig } from './schema.ts';
@@ -9,8 +9,17 @@ import { includeLine } from './ssh-config.ts';
 /** What the check needs of the running plugin; filled by `setup`. */
 export interface ClientCheckRuntime { configFile?: string }
 
+/** A uid without an entry in the list of users, as in containers, has HOME only. */
+function listedHome(): string {
+  try {
+    return userInfo().homedir;
+  } catch {
+    return homedir();
+  }
+}
+
 /** ssh takes the home from the system's list of users, whatever HOME says. */
-export function clientCheck(runtime: ClientCheckRuntime, home: () => string = () => userInfo().homedir): DoctorCheck<SshConfig> {
+export function clientCheck(runtime: ClientCheckRuntime, home: () => string = listedHome): DoctorCheck<SshConfig> {
   return {
     name: 'ssh shortcut',
     async run() {
