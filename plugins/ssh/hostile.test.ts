@@ -12,8 +12,8 @@ import { expect, onTestFinished, test } from 'vitest';
 import type { GuestExit, GuestProcess } from '../../core/plugin-api.ts';
 import { waitFor } from '../../test/support/wait.ts';
 import { gatePath, openGate } from './gate.ts';
-import { makeWorld } from './test-world.ts';
-import type { World } from './test-world.ts';
+import { makeWorld } from '../../test/support/ssh-world.ts';
+import type { World } from '../../test/support/ssh-world.ts';
 
 const banner = 'SSH-2.0-test\r\n';
 

@@ -8,8 +8,8 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { ask, askBySocks, freePort } from '../../test/support/ssh-tools.ts';
 import { waitFor } from '../../test/support/wait.ts';
-import { makeWorld } from './test-world.ts';
-import type { World } from './test-world.ts';
+import { makeWorld } from '../../test/support/ssh-world.ts';
+import type { World } from '../../test/support/ssh-world.ts';
 
 test('runs a command with its output apart, its input and its exit code', async () => {
   const world = await makeWorld();

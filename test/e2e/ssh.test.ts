@@ -78,7 +78,7 @@ describe.each([['agent'], ['image']])('Debian, PID 1 from the %s', (init) => {
     // nologin is its shell, as with sshd.
     expect((await tools.run('ssh', [`www-data@${address}`, 'true'])).out).toContain('not available');
     const unknown = await tools.run('ssh', [`nobody-here@${address}`, 'true']);
-    expect([unknown.code, unknown.err]).toEqual([255, expect.stringContaining('nobody-here') as string]);
+    expect([unknown.code, unknown.err]).toEqual([255, expect.stringContaining('no such user in the guest') as string]);
   });
 
   test('gives a terminal the size of the window', async () => {

@@ -10,15 +10,15 @@ import { PassThrough } from 'node:stream';
 import { onTestFinished } from 'vitest';
 import { notFound, notRunning, operationFailed } from '../../core/plugin-api.ts';
 import type { GuestAgent, GuestExecRequest, GuestExit, GuestProcess, Vm, Vms } from '../../core/plugin-api.ts';
-import { memoryLog } from '../../test/support/rpc-fixture.ts';
-import type { LogLine } from '../../test/support/rpc-fixture.ts';
-import { repoRoot } from '../../test/support/source-tree.ts';
-import { openGate } from './gate.ts';
-import { ensureClientKey, ensureHostKey, readAuthorizedKeys } from './keys.ts';
-import { sshConfig } from './schema.ts';
-import type { SshConfig } from './schema.ts';
-import { createSshServer } from './server.ts';
-import type { SshServer } from './server.ts';
+import { memoryLog } from './rpc-fixture.ts';
+import type { LogLine } from './rpc-fixture.ts';
+import { repoRoot } from './source-tree.ts';
+import { openGate } from '../../plugins/ssh/gate.ts';
+import { ensureClientKey, ensureHostKey, readAuthorizedKeys } from '../../plugins/ssh/keys.ts';
+import { sshConfig } from '../../plugins/ssh/schema.ts';
+import type { SshConfig } from '../../plugins/ssh/schema.ts';
+import { createSshServer } from '../../plugins/ssh/server.ts';
+import type { SshServer } from '../../plugins/ssh/server.ts';
 
 export interface RunResult { readonly code: number; readonly stdout: Buffer; readonly out: string; readonly err: string }
 export interface World {
