@@ -40,7 +40,7 @@ export async function runCopy(run: CopyRun): Promise<number> {
     const results = await Promise.race([both, interrupted.promise]);
     if (typeof results === 'string') return interruptExitCode(results);
     progress.end();
-    if (interrupt !== undefined) return endInterrupted(run, results, interrupt);
+    if (interrupt !== undefined) return endInterrupted(run, interrupt);
     return judge(run, results);
   } finally {
     progress.end();
@@ -78,10 +78,12 @@ function judge(run: CopyRun, results: Results): number {
   if (hasFailed(cause.result)) throw copyFailure(cause, other, run.target);
   if (hasFailed(sink.result)) throw copyFailure(sink, undefined, run.target);
   for (const { end, last } of [source, sink]) if (last !== undefined) run.progress.say(`${end.label}: ${last}`);
-  return 'code' in source.result && 'code' in sink.result && source.result.code + sink.result.code === 0 ? 0 : partialExitCode;
+  if ('code' in source.result && 'code' in sink.result && source.result.code + sink.result.code === 0) return 0;
+  run.progress.say('banger: not all of it was copied');
+  return partialExitCode;
 }
 
-function endInterrupted(run: CopyRun, _results: Results, signal: InterruptSignal): number {
+function endInterrupted(run: CopyRun, signal: InterruptSignal): number {
   const last = run.sink.lines?.takeLast();
   if (last !== undefined) run.progress.say(`${run.sink.label}: ${last}`);
   return interruptExitCode(signal);
