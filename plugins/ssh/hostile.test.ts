@@ -12,6 +12,8 @@ import { expect, onTestFinished, test } from 'vitest';
 import type { GuestExit, GuestProcess } from '../../core/plugin-api.ts';
 import { waitFor } from '../../test/support/wait.ts';
 import { gatePath, openGate } from './gate.ts';
+import { loadSsh2 } from './ssh2-protocol.ts';
+import type { Ssh2Protocol } from './ssh2-protocol.ts';
 import { makeWorld } from '../../test/support/ssh-world.ts';
 import type { World } from '../../test/support/ssh-world.ts';
 
@@ -176,6 +178,33 @@ test.each<[string, (client: Client, sending: Sending) => Promise<void> | void]>(
   await closed;
   await waitFor('the connection to be let go', () => world.held() === 0);
   await expectWell(world);
+});
+
+test('messages of an authenticated client that are random inside never become an uncaught exception', async () => {
+  const uncaught: unknown[] = [];
+  const onUncaught = (error: unknown): void => { uncaught.push(error); };
+  process.on('uncaughtExceptionMonitor', onUncaught);
+  onTestFinished(() => { process.off('uncaughtExceptionMonitor', onUncaught); });
+  const world = await makeWorld();
+  const { sendPacket } = await loadSsh2();
+  for (let round = 0; round < 40; round += 1) {
+    const client = await login(world);
+    await shell(client, 'cat');
+    const protocol = (client as unknown as { _protocol: Ssh2Protocol })._protocol;
+    for (let n = 0; n < 20; n += 1) {
+      // Types of every layer; half of them about the channel that is open.
+      const payload = Buffer.concat([Buffer.from([[80, 90, 91, 92, 93, 94, 96, 97, 98, 99, 50, 5, 1, 20, 21, 30][(round + n) % 16]!]),
+        round % 2 === 0 ? Buffer.from([0, 0, 0, 1]) : randomBytes(4), randomBytes(n * 3)]);
+      const { write } = protocol._packetRW;
+      const packet = write.alloc(payload.length);
+      packet.set(payload, write.allocStart);
+      sendPacket(protocol, write.finalize(packet), true);
+    }
+    client.destroy();
+  }
+  await waitFor('the connections to be let go', () => world.held() === 0);
+  await expectWell(world);
+  expect(uncaught).toEqual([]);
 });
 
 test('channels and connections have their limits', async () => {
