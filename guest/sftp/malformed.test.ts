@@ -27,7 +27,7 @@ beforeAll(async () => {
   mkdirSync(cwd);
   chmodSync(cwd, 0o777);
   for (const name of ['f0', 'f1']) writeFileSync(join(cwd, name), name.repeat(1000));
-});
+}, 240_000);
 afterAll(() => scratch.remove());
 
 const start = (program: string, options: Partial<ServerOptions> = {}): Server => new Server([join(scratch.dir, program), 'sftp'], { cwd, ...stranger, ...options });

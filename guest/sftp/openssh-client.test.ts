@@ -29,7 +29,7 @@ beforeAll(async () => {
     writeFileSync(at(program), `#!/bin/sh\nexec '${join(root, 'dist/native', program)}' sftp '${remote(program)}'\n`);
     chmodSync(at(program), 0o755);
   }
-});
+}, 240_000);
 afterAll(() => scratch.remove());
 
 async function sftp(program: string, ...commands: readonly string[]): Promise<string> {
