@@ -56,7 +56,7 @@ static void look_at_made(struct copy_level *level, bool first, bool parent_is_pl
   level->plain = parent_is_plain;
   if (parent_is_plain) return;
   if (fstat(level->fd, &level->before) < 0) copy_fail("cannot look at a new directory: %s", strerror(errno));
-  bool ours = level->before.st_uid == geteuid() && (level->before.st_mode & 0777) == 0700;
+  bool ours = level->before.st_uid == geteuid() && (level->before.st_mode & 077) == 0;
   if (first && !ours) copy_fail("a new directory was exchanged by somebody");
   level->inherits = has_default_acl(level->fd);
   level->plain = !level->inherits && level->before.st_gid == getegid() && !(level->before.st_mode & S_ISGID);

@@ -28,7 +28,12 @@ export async function programs(dir: string): Promise<Programs> {
 export function temporary(name: string): { readonly dir: string; dispose(): Promise<void> } {
   const dir = mkdtempSync(join(tmpdir(), `banger-copy-${name}-`));
   chmodSync(dir, 0o755);
-  return { dir, dispose: () => removeTree(dir, { within: tmpdir() }) };
+  const dispose = (): Promise<void> => {
+    // Trees of the tests have directories that nobody but root may empty.
+    if (!isRoot) execFileSync('chmod', ['-R', 'u+rwX', dir]);
+    return removeTree(dir, { within: tmpdir() });
+  };
+  return { dir, dispose };
 }
 
 export interface RunResult { readonly code: number | null; readonly out: Buffer; readonly err: string }
