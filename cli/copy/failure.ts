@@ -10,7 +10,7 @@ export interface Ended {
 }
 
 /** What the receiving end says when it has put nothing in place, or only a part. */
-const outcome = /(?:^|[;:,] )((?:nothing|\d+) [^;]*put in place[^;]*)$/;
+const outcome = /(?:^|: )(nothing was put in place|\d+ entr(?:y was|ies were) in place already)$/;
 
 /**
  * The error of a copy whose `cause` failed. `receiver` is the other end where that one received: its last line says what has become of the

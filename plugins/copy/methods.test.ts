@@ -100,10 +100,14 @@ describe('vm.copy', () => {
     end.end(0);
     await client.exit();
     expect(requests).toEqual([{ command: ['copy', 'send', '--base', 'x', '--contents', '--', '/etc'], builtin: true, env: {}, stdin: false, user: 'dev' }]);
-    const into = await begin({ direction: 'in', path: '-x', name: 'a b', place: 'as', devices: true, sync: true });
+    const named = await begin({ direction: 'in', path: 'dir', name: 'a b', owners: false });
+    named.end.end(0);
+    await named.client.exit();
+    expect(requests.pop()?.command).toEqual(['copy', 'receive', '--name', 'a b', '--', 'dir']);
+    const into = await begin({ direction: 'in', path: '-x', place: 'as', devices: true, sync: true });
     into.end.end(0);
     await into.client.exit();
-    expect(requests[1]).toEqual({ command: ['copy', 'receive', '--name', 'a b', '--as', '--owners', '--devices', '--sync', '--', '-x'], builtin: true, env: {}, stdin: true });
+    expect(requests[1]).toEqual({ command: ['copy', 'receive', '--as', '--owners', '--devices', '--sync', '--', '-x'], builtin: true, env: {}, stdin: true });
   });
 
   it.each([
@@ -113,6 +117,7 @@ describe('vm.copy', () => {
     [{ direction: 'in', path: '/x', contents: true }, ['contents']],
     [{ direction: 'in', path: '/x', name: 'a/b' }, ['name']],
     [{ direction: 'in', path: '/x', name: '..' }, ['name']],
+    [{ direction: 'in', path: '/x', name: 'x', place: 'as' }, ['name']],
   ])('refuses %j', (params, fields) => {
     const issues = copyParams.safeParse({ ref: 'devbox', ...params }).error?.issues.map(({ path }) => path.join('.'));
     expect(issues).toEqual(fields);

@@ -30,6 +30,7 @@ export const copyParams = z.strictObject({
   for (const key of params.direction === 'in' ? onlyOut : onlyIn) {
     if (params[key] !== undefined) ctx.addIssue({ code: 'custom', path: [key], message: `is for the direction ${params.direction === 'in' ? 'out' : 'in'}` });
   }
+  if (params.name !== undefined && params.place !== undefined) ctx.addIssue({ code: 'custom', path: ['name'], message: 'and place exclude each other' });
 });
 export type CopyParams = z.output<typeof copyParams>;
 
