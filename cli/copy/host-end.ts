@@ -12,6 +12,8 @@ export interface HostEndOptions {
   readonly say: (line: string) => void;
   /** What it is at, a few times a second. */
   readonly onName: (name: string) => void;
+  /** @default dist/native/copy */
+  readonly program?: string;
 }
 
 /** Descriptor of the progress lines in the child. */
@@ -22,32 +24,40 @@ export class HostEnd implements Source, Sink {
   readonly ended: Promise<EndResult>;
   readonly lines: EndLines;
   readonly #child: ChildProcess;
+  /** The last piece of a stream has been taken: the child may end before. */
+  readonly #taken = Promise.withResolvers<void>();
   #gone = false;
 
   /** `words`: verb, flags, `--` and paths. */
   constructor(words: readonly string[], options: HostEndOptions) {
     const [verb, ...rest] = words;
     this.lines = new EndLines(options.say);
-    const child = spawn(join(nativeDir(), 'copy'), [verb!, '--progress-fd', String(progressFd), ...rest], {
+    const program = options.program ?? join(nativeDir(), 'copy');
+    const child = spawn(program, [verb!, '--progress-fd', String(progressFd), ...rest], {
       stdio: [verb === 'receive' ? 'pipe' : 'ignore', verb === 'send' ? 'pipe' : 'ignore', 'pipe', 'pipe'],
     });
     this.#child = child;
     child.stderr!.on('data', (bytes: Buffer) => this.lines.push(bytes));
     watchProgress(child.stdio[progressFd] as Readable, options.onName);
     child.stdin?.on('error', () => { this.#gone = true; }); // it has ended; its exit says why
-    this.ended = new Promise((resolve) => {
-      child.on('error', (error) => resolve({ error: cannotRun(error) }));
+    const closed = new Promise<EndResult>((resolve) => {
+      child.on('error', (error) => resolve({ error: cannotRun(error, program) }));
       child.on('close', (code, signal) => {
         this.#gone = true;
         resolve(code === null ? { error: operationFailed(`The host's end of the copy was ended by signal ${signal}`) } : { code });
       });
+    });
+    if (verb === 'receive') this.#taken.resolve();
+    this.ended = closed.then(async (result) => {
+      await this.#taken.promise;
+      return result;
     });
   }
 
   pump(write: (bytes: Buffer) => Promise<void>): void {
     void (async () => {
       for await (const bytes of this.#child.stdout! as AsyncIterable<Buffer>) await write(bytes);
-    })().catch(() => undefined); // a broken pipe is told by its exit
+    })().catch(() => undefined).finally(() => this.#taken.resolve()); // a broken pipe is told by its exit
   }
 
   write(bytes: Buffer): Promise<void> {
@@ -71,9 +81,9 @@ export class HostEnd implements Source, Sink {
   }
 }
 
-function cannotRun(error: Error): Error {
+function cannotRun(error: Error, program: string): Error {
   if ((error as NodeJS.ErrnoException).code !== 'ENOENT') return operationFailed('The host\'s end of the copy could not be started', { cause: error });
-  return missingRequirement(`The program ${join(nativeDir(), 'copy')} is missing`, 'install banger again; in a checkout: sh scripts/build.sh');
+  return missingRequirement(`The program ${program} is missing`, 'install banger again; in a checkout: sh scripts/build.sh');
 }
 
 /** Lines `<bytes> <entries> <name>`. */

@@ -1,6 +1,7 @@
 // Copies into real guests, out of them and between them: what arrives is what was sent, and what is cut short leaves nothing half-written.
 import { execFileSync } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -52,6 +53,18 @@ describe('a tree', () => {
     const there = await inGuest('one', 'find', '/root/copied', '-mindepth', '1', ...listing);
     expect(listed(there)).toEqual(listed(execFileSync('find', [tree, '-mindepth', '1', ...listing]).toString()));
     await expectWhole('one', '/root/copied');
+  });
+
+  test('of one big file is whole, both ways', async () => {
+    const big = join(host.dir, 'random');
+    // More than all buffers on the way hold.
+    const bytes = randomBytes(12_345_678);
+    writeFileSync(big, bytes);
+    await ok(big, 'one:/root');
+    expect(await inGuest('one', 'sha256sum', '/root/random')).toContain(createHash('sha256').update(bytes).digest('hex'));
+    const back = place();
+    await ok('one:/root/random', back);
+    expect(readFileSync(back).equals(bytes)).toBe(true);
   });
 
   test('goes below a directory, takes a name, and gives its contents', async () => {
