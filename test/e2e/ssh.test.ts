@@ -11,10 +11,7 @@ import { waitFor } from '../support/wait.ts';
 let host: Host;
 let tools: SshTools;
 beforeAll(async () => { host = await makeHost(); });
-afterAll(async () => {
-  tools.stop();
-  await host.dispose();
-});
+afterAll(async () => { await host.dispose(); });
 
 const hash = (data: Buffer): string => createHash('sha256').update(data).digest('hex');
 
@@ -60,7 +57,10 @@ describe.each([['agent'], ['image']])('Debian, PID 1 from the %s', (init) => {
     }
     expect(await ssh('useradd -m -s /bin/bash dev')).toMatchObject({ code: 0 });
   });
-  afterAll(async () => { await host.ok(['vm', 'delete', name]); });
+  afterAll(async () => {
+    tools.stop();
+    await host.ok(['vm', 'delete', name]);
+  });
 
   test('exit codes, signals, both outputs, input, environment', async () => {
     expect(await tools.run('ssh', [address, 'cat; echo two >&2; exit 42'], { input: 'one\n' })).toMatchObject({ code: 42, out: 'one\n', err: 'two\n' });
