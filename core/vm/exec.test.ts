@@ -5,45 +5,17 @@ import { describe, expect, it } from 'vitest';
 import { frameKind } from '../api.ts';
 import type { FrameStream, Step } from '../plugin-api.ts';
 import { fakeDriverPlugins } from '../../test/support/fake-driver.ts';
+import { StreamClient } from '../../test/support/stream-client.ts';
 import { bootTestDaemon, makePeer, tempState } from '../../test/support/vm-fixture.ts';
 import type { TestDaemon } from '../../test/support/vm-fixture.ts';
 import { waitFor } from '../../test/support/wait.ts';
 
 const boot = (): Promise<TestDaemon> => bootTestDaemon({ dir: tempState(), plugins: () => fakeDriverPlugins() });
 
-/** The client's end of a frame stream, in memory. */
-class Client {
-  readonly frames: { kind: number; payload: Buffer }[] = [];
-  readonly stream: FrameStream;
-  #handler: ((kind: number, payload: Buffer) => Promise<void> | void) | undefined;
-  readonly #closers: (() => void)[] = [];
-  ended = false;
-  constructor() {
-    this.stream = {
-      send: async (kind, payload) => { this.frames.push({ kind, payload: Buffer.from(payload) }); },
-      onFrame: (handler) => { this.#handler = handler; },
-      onClose: (listener) => { this.#closers.push(listener); },
-      end: () => { this.ended = true; }, destroy: () => this.close(),
-    };
-  }
-  async send(kind: number, payload: Buffer | string = ''): Promise<void> {
-    await waitFor('the bridge', () => this.#handler !== undefined);
-    await this.#handler?.(kind, Buffer.from(payload));
-  }
-  close(): void { for (const closer of this.#closers) closer(); }
-  data(kind: number): Buffer { return Buffer.concat(this.frames.filter((frame) => frame.kind === kind).map(({ payload }) => payload)); }
-  async exit(): Promise<unknown> {
-    await waitFor('the end of the stream', () => this.ended);
-    const last = this.frames.at(-1);
-    if (last?.kind !== frameKind.exit) throw new Error(`the last frame is of kind ${last?.kind}`);
-    return JSON.parse(last.payload.toString()) as unknown;
-  }
-}
-
-async function exec(daemon: TestDaemon, command: readonly string[], stdin = false): Promise<Client> {
+async function exec(daemon: TestDaemon, command: readonly string[], stdin = false): Promise<StreamClient> {
   const peer = makePeer();
   expect(await daemon.call('vm.exec', { ref: 'devbox', command, stdin, env: { GREETING: 'hello' } }, { peer: peer.peer })).toEqual({ ticket: 'ticket-1' });
-  const client = new Client();
+  const client = new StreamClient();
   peer.offers[0]?.(client.stream);
   return client;
 }

@@ -7,6 +7,7 @@ import { nullLog } from '../../core/log.ts';
 import { notRunning } from '../../core/plugin-api.ts';
 import type { FrameStream, GuestExecRequest, GuestExit, GuestProcess, Vm } from '../../core/plugin-api.ts';
 import { makeCall, makePeer } from '../../test/support/vm-fixture.ts';
+import { StreamClient } from '../../test/support/stream-client.ts';
 import { waitFor } from '../../test/support/wait.ts';
 import { copyMethod } from './methods.ts';
 import { copyParams } from './schema.ts';
@@ -42,34 +43,6 @@ class FakeEnd implements GuestProcess {
   }
 }
 
-/** The client's end of a frame stream; it takes frames only while `open`. */
-class Client {
-  readonly frames: { kind: number; payload: Buffer }[] = [];
-  #handler: ((kind: number, payload: Buffer) => Promise<void> | void) | undefined;
-  readonly #closers: (() => void)[] = [];
-  ended = false;
-  open: Promise<void> = Promise.resolve();
-  readonly stream: FrameStream = {
-    send: async (kind, payload) => {
-      await this.open;
-      this.frames.push({ kind, payload: Buffer.from(payload) });
-    },
-    onFrame: (handler) => { this.#handler = handler; },
-    onClose: (listener) => { this.#closers.push(listener); },
-    end: () => { this.ended = true; }, destroy: () => this.close(),
-  };
-  async send(kind: number, payload: Buffer | string = ''): Promise<void> {
-    await waitFor('the bridge', () => this.#handler !== undefined);
-    await this.#handler?.(kind, Buffer.from(payload));
-  }
-  close(): void { for (const closer of this.#closers) closer(); }
-  data(kind: number): Buffer { return Buffer.concat(this.frames.filter((frame) => frame.kind === kind).map(({ payload }) => payload)); }
-  async exit(): Promise<unknown> {
-    await waitFor('the end of the stream', () => this.ended);
-    return JSON.parse(this.frames.at(-1)!.payload.toString()) as unknown;
-  }
-}
-
 const requests: GuestExecRequest[] = [];
 const activity = createActivity();
 let closing: AbortController;
@@ -79,10 +52,10 @@ beforeEach(() => {
 });
 afterEach(() => { expect(activity.held).toBe(0); });
 
-interface Begun { readonly end: FakeEnd; readonly client: Client }
+interface Begun { readonly end: FakeEnd; readonly client: StreamClient }
 
 async function begin(params: object, limitSeconds = 60): Promise<Begun> {
-  const [end, client, test] = [new FakeEnd(), new Client(), makePeer()];
+  const [end, client, test] = [new FakeEnd(), new StreamClient(), makePeer()];
   const method = copyMethod({
     vms: { running: () => Promise.resolve(vm) }, host: { slowdown: 1 }, activity, log: nullLog, signal: closing.signal,
     agent: { exec: (_vm, request) => { requests.push(request); return Promise.resolve(end); } },

@@ -1,10 +1,10 @@
 // The serial console: a shell with the agent as PID 1 and with systemd, also when the agent does not answer; logs by boot.
-import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { makeHost, type Host } from '../support/host.ts';
 import { repoRoot } from '../support/source-tree.ts';
+import { openTerminal, type Terminal } from '../support/terminal.ts';
 import { waitFor } from '../support/wait.ts';
 
 let host: Host;
@@ -15,34 +15,7 @@ afterAll(async () => {
   await host.dispose();
 });
 
-interface Terminal {
-  type(text: string): void;
-  /** Waits until the screen shows the pattern after everything that was awaited before. */
-  see(pattern: RegExp): Promise<void>;
-  readonly exit: Promise<number | null>;
-}
-
-/** util-linux's script gives the command a terminal of its own and hands on its exit code. */
-function openConsole(name: string): Terminal {
-  const child = spawn('script', ['-qec', `exec ${join(repoRoot, 'bin', 'banger')} vm console ${name}`, '/dev/null'], { env: { ...host.env, TERM: 'xterm' }, stdio: ['pipe', 'pipe', 'inherit'] });
-  let screen = '';
-  child.stdout.on('data', (chunk: Buffer) => {
-    screen += chunk.toString('latin1');
-  });
-  const exit = new Promise<number | null>((resolve) => child.on('close', resolve));
-  return {
-    type: (text) => child.stdin.write(text),
-    see: async (pattern) => {
-      await waitFor(`${String(pattern)} on the screen`, () => {
-        const found = pattern.exec(screen);
-        if (found === null) return false;
-        screen = screen.slice(found.index + found[0].length);
-        return true;
-      });
-    },
-    exit,
-  };
-}
+const openConsole = (name: string): Terminal => openTerminal(`exec ${join(repoRoot, 'bin', 'banger')} vm console ${name}`, host.env);
 
 /** Enter until somebody answers: a guest that has just come up may not listen yet. */
 async function enter(terminal: Terminal): Promise<void> {
