@@ -3,7 +3,7 @@ import { createHash, randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { frameKind } from '../api.ts';
-import type { FrameStream, Step } from '../plugin-api.ts';
+import type { Step } from '../plugin-api.ts';
 import { fakeDriverPlugins } from '../../test/support/fake-driver.ts';
 import { StreamClient } from '../../test/support/stream-client.ts';
 import { bootTestDaemon, makePeer, tempState } from '../../test/support/vm-fixture.ts';

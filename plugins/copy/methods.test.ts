@@ -5,7 +5,7 @@ import { createActivity } from '../../core/daemon/activity.ts';
 import { frameKind } from '../../core/api.ts';
 import { nullLog } from '../../core/log.ts';
 import { notRunning } from '../../core/plugin-api.ts';
-import type { FrameStream, GuestExecRequest, GuestExit, GuestProcess, Vm } from '../../core/plugin-api.ts';
+import type { GuestExecRequest, GuestExit, GuestProcess, Vm } from '../../core/plugin-api.ts';
 import { makeCall, makePeer } from '../../test/support/vm-fixture.ts';
 import { StreamClient } from '../../test/support/stream-client.ts';
 import { waitFor } from '../../test/support/wait.ts';
