@@ -122,6 +122,8 @@ static bool open_pipes(struct stream *s, struct launch *l, int ours[3]) {
     l->stdio[i] = ends[i == 0 ? 0 : 1];
     ours[i] = ends[i == 0 ? 1 : 0];
     if (!set_nonblocking(ours[i])) return false;
+    // Room for a whole window, so that bulk data changes hands less often; an unprivileged agent may not be allowed it.
+    if (i < 2) fcntl(ours[i], F_SETPIPE_SZ, STREAM_WINDOW);
   }
   (void)s;
   return true;

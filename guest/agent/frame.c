@@ -27,6 +27,15 @@ static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
 
 enum frame_result frame_parse(struct frame_parser *p, const uint8_t *data, size_t length, size_t *used, struct frame *frame) {
   *used = 0;
+  // A frame that is here as a whole needs no copy.
+  if (p->header_have == 0 && length >= FRAME_HEADER) {
+    uint32_t size = get_u32(data);
+    if (size <= FRAME_MAX && length - FRAME_HEADER >= size) {
+      *used = FRAME_HEADER + size;
+      *frame = (struct frame){.type = data[4], .flags = data[5], .stream = get_u32(data + 8), .length = size, .payload = data + FRAME_HEADER};
+      return FRAME_READY;
+    }
+  }
   if (p->header_have < FRAME_HEADER) {
     size_t n = min_size(FRAME_HEADER - p->header_have, length);
     memcpy(p->header + p->header_have, data, n);
@@ -46,6 +55,13 @@ enum frame_result frame_parse(struct frame_parser *p, const uint8_t *data, size_
       .type = p->header[4], .flags = p->header[5], .stream = get_u32(p->header + 8), .length = p->length, .payload = p->payload};
   frame_parser_reset(p);
   return FRAME_READY;
+}
+
+size_t frame_rest(const struct frame_parser *p, const uint8_t *data, size_t length) {
+  if (p->header_have == FRAME_HEADER) return min_size(length, p->length - p->payload_have);
+  if (p->header_have > 0 || length < FRAME_HEADER) return min_size(length, FRAME_HEADER - p->header_have);
+  uint32_t size = get_u32(data);
+  return size > FRAME_MAX ? FRAME_HEADER : min_size(length, FRAME_HEADER + size);
 }
 
 void frame_header(uint8_t out[FRAME_HEADER], const struct frame *frame) {

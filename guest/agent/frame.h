@@ -57,7 +57,7 @@ enum tag {
 struct frame {
   uint8_t type, flags;
   uint32_t stream, length;
-  // Valid until the next call of the parser.
+  // Valid until the next call of the parser, and as long as the data it was parsed from.
   const uint8_t *payload;
 };
 
@@ -73,6 +73,8 @@ enum frame_result { FRAME_MORE, FRAME_READY, FRAME_BAD };
 void frame_parser_reset(struct frame_parser *parser);
 // Takes at most one frame from `data`; `*used` says how many bytes went in. FRAME_BAD: the length is over the limit.
 enum frame_result frame_parse(struct frame_parser *parser, const uint8_t *data, size_t length, size_t *used, struct frame *frame);
+// How many bytes at `data` belong to the frame that is under way or begins there; of a cut header only its own. At least 1 when there is any.
+size_t frame_rest(const struct frame_parser *parser, const uint8_t *data, size_t length);
 void frame_header(uint8_t out[FRAME_HEADER], const struct frame *frame);
 
 uint16_t get_u16(const uint8_t *at);

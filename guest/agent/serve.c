@@ -15,8 +15,8 @@
 
 #define FIXED_POLLS 3
 #define MAX_POLLS (FIXED_POLLS + MAX_STREAMS * POLLS_PER_STREAM)
-// Input is parsed in pieces so small that the answers to one always fit SESSION_RESERVE.
-#define SLICE 2048
+// A read of the port gives one page at most, so several are gathered before anything is parsed.
+#define INPUT_SIZE (256 * 1024)
 // A hello already under way makes the announcement needless; so long it has to arrive.
 #define ANNOUNCE_MS 100
 #define FAST_RETRY_MS 5
@@ -37,7 +37,7 @@ struct link {
 struct loop {
   struct server server;
   struct link link;
-  uint8_t in[64 * 1024];
+  uint8_t in[INPUT_SIZE];
   size_t in_start, in_length;
   int64_t shutdown_at;
   // Requests of the guest's own tools; -1 unless the agent is init.
@@ -143,33 +143,38 @@ static void try_accept(struct link *link) {
 static void process_input(struct loop *loop) {
   struct session *session = &loop->server.session;
   while (loop->in_length > 0 && session_room(session) >= SESSION_RESERVE) {
-    size_t n = loop->in_length < SLICE ? loop->in_length : SLICE;
-    const uint8_t *data = loop->in + loop->in_start;
+    size_t n = session_input(session, loop->in + loop->in_start, loop->in_length);
     loop->in_start += n;
     loop->in_length -= n;
-    session_input(session, data, n);
   }
 }
 
 static void link_read(struct loop *loop) {
   if (loop->in_length > 0) return;
-  ssize_t n = read(loop->link.fd, loop->in, sizeof loop->in);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
-  if (n <= 0) {
-    link_down(loop);
-    return;
-  }
   loop->in_start = 0;
-  loop->in_length = (size_t)n;
+  while (loop->in_length < sizeof loop->in) {
+    ssize_t n = read(loop->link.fd, loop->in + loop->in_length, sizeof loop->in - loop->in_length);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+    if (n <= 0) {
+      // What came before the end counts first; the end is seen again at the next turn.
+      if (loop->in_length == 0) link_down(loop);
+      return;
+    }
+    loop->in_length += (size_t)n;
+  }
 }
 
 static void link_write(struct loop *loop) {
   size_t length;
-  const uint8_t *data = session_output(&loop->server.session, &length);
-  if (length == 0 || !loop->link.up) return;
-  ssize_t n = write(loop->link.fd, data, length);
-  if (n > 0) session_taken(&loop->server.session, (size_t)n);
-  if (n < 0 && errno != EAGAIN && errno != EINTR) link_down(loop);
+  // A port takes 32 KiB at a time.
+  for (;;) {
+    const uint8_t *data = session_output(&loop->server.session, &length);
+    if (length == 0 || !loop->link.up) return;
+    ssize_t n = write(loop->link.fd, data, length);
+    if (n < 0 && errno != EAGAIN && errno != EINTR) link_down(loop);
+    if (n <= 0) return;
+    session_taken(&loop->server.session, (size_t)n);
+  }
 }
 
 static int min_timeout(int a, int b) { return a < 0 ? b : b < 0 || a < b ? a : b; }

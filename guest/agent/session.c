@@ -114,19 +114,18 @@ static void take_bytes(struct session *s, const uint8_t *data, size_t length) {
   if (s->state == SESSION_OPEN) take_frames(s, data, length);
 }
 
-void session_input(struct session *s, const uint8_t *data, size_t length) {
+size_t session_input(struct session *s, const uint8_t *data, size_t length) {
+  size_t n = length < SESSION_SLICE ? length : SESSION_SLICE;
+  if (s->state == SESSION_OPEN) n = frame_rest(&s->parser, data, length);
   // The token is looked for beside the parsing, not before it: a frame that ends like the token begins must not wait.
-  while (length > 0) {
-    size_t end = find_token(s, data, length);
-    if (end == 0) {
-      take_bytes(s, data, length);
-      return;
-    }
-    // What came before the token is a frame or a part of one that nobody waits for any more; its bytes need no parsing.
-    begin_hello(s);
-    data += end;
-    length -= end;
+  size_t end = find_token(s, data, n);
+  if (end == 0) {
+    take_bytes(s, data, n);
+    return n;
   }
+  // What came before the token is a frame or a part of one that nobody waits for any more; its bytes need no parsing.
+  begin_hello(s);
+  return end;
 }
 
 size_t session_room(const struct session *s) { return SESSION_OUT - s->out_length; }

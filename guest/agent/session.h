@@ -42,7 +42,10 @@ void session_init(struct session *s, const uint8_t token[TOKEN_SIZE], const stru
 void session_announce(struct session *s);
 // The stream under it is gone: no session, and nothing to say to whom was there.
 void session_drop(struct session *s);
-void session_input(struct session *s, const uint8_t *data, size_t length);
+// Takes what belongs to one frame, or SESSION_SLICE bytes while there is no session: so little that the answers to it fit SESSION_RESERVE. Returns
+// how much that was; at least one byte when there is any.
+#define SESSION_SLICE 2048
+size_t session_input(struct session *s, const uint8_t *data, size_t length);
 size_t session_room(const struct session *s);
 // Appends a frame; false when it does not fit (never for control frames while SESSION_RESERVE is kept).
 bool session_send(struct session *s, const struct frame *frame);

@@ -11,6 +11,8 @@
 
 // One turn's read: small enough that others wait little, large enough for speed.
 #define CHUNK (32 * 1024)
+// A turn costs more than reading a chunk, so who has much is read more than once.
+#define CHUNKS_A_TURN 4
 // A command has ended but something it left behind holds its output open: so long silence ends the stream.
 #define DRAIN_MS 200
 // Tell the host when this much was taken; more often would only cost frames.
@@ -179,22 +181,24 @@ static void end_channel(struct server *server, struct stream *stream, int channe
 }
 
 // One chunk of one channel into the output.
-static void read_channel(struct server *server, struct stream *stream, int channel) {
+// One chunk. true: there may be more.
+static bool read_channel(struct server *server, struct stream *stream, int channel) {
   struct channel *out = &stream->out[channel];
   size_t size = out->credit < CHUNK ? out->credit : CHUNK;
   uint8_t *place = session_reserve(&server->session, size);
-  if (!place) return;
+  if (!place) return false;
   ssize_t n = read(out->fd, place, size);
-  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return false;
   if (n <= 0) {
     // EIO is how a terminal says that its last user is gone.
     if (n < 0 && stream->kind == STREAM_DIAL) stream->reset = true;
     end_channel(server, stream, channel);
-    return;
+    return false;
   }
   out->credit -= (uint32_t)n;
   session_commit(&server->session, &(struct frame){.type = FRAME_DATA, .flags = (uint8_t)channel, .stream = stream->id, .length = (uint32_t)n});
   if (stream->exited) stream->drain_until = now_ms() + DRAIN_MS;
+  return (size_t)n == size;
 }
 
 void streams_ready(struct server *server, const struct pollfd *fds, const struct poll_owner *owners, size_t count) {
@@ -204,7 +208,8 @@ void streams_ready(struct server *server, const struct pollfd *fds, const struct
     if (fds[i].revents == 0) continue;
     if (owners[i].what < POLL_INPUT) {
       if (!may_send_data(server) || !wants_read(stream, owners[i].what)) continue;
-      read_channel(server, stream, owners[i].what);
+      for (int n = 0; n < CHUNKS_A_TURN && may_send_data(server) && wants_read(stream, owners[i].what); n++)
+        if (!read_channel(server, stream, owners[i].what)) break;
       next_turn = (owners[i].slot + 1) % MAX_STREAMS;
     } else if (owners[i].what >= POLL_LISTENER) {
       if (may_send_data(server)) opening_accept(server, stream, owners[i].what - POLL_LISTENER);

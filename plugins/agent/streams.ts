@@ -1,6 +1,6 @@
 // Byte streams with credit: neither side sends more than the other has room for, so one slow reader stalls only itself.
 import { Duplex, Readable, Writable } from 'node:stream';
-import { ProtocolError, windowBytes } from './wire.ts';
+import { maxPayload, ProtocolError, windowBytes } from './wire.ts';
 
 /** What a stream needs of its session. */
 export interface StreamPort {
@@ -11,7 +11,7 @@ export interface StreamPort {
 
 /** Grants are gathered to a quarter of the window; more often would only cost frames. */
 const grantStep = windowBytes / 4;
-const maxChunk = 32 * 1024;
+const maxChunk = maxPayload;
 
 /** Counts one incoming channel: what the guest may still send, and what it must yet be told was read. */
 class Intake {

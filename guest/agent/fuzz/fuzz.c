@@ -214,7 +214,8 @@ static void feed(const uint8_t *data, size_t length) {
     // A buffer of exactly this size, so that reading past its end is seen.
     uint8_t *piece = malloc(n);
     memcpy(piece, data, n);
-    session_input(&server.session, piece, n);
+    n = session_input(&server.session, piece, n);
+    if (n == 0) abort();
     free(piece);
     data += n;
     length -= n;
