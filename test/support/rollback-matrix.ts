@@ -1,7 +1,7 @@
 // The rollback matrix: every registered step fails, fails in its undo, and loses its daemon at five points. Generated from
 // what `vm plan` lists, so a new step is covered the day it is registered.
 import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { expect } from 'vitest';
 import type { LeakReport, VmPlanResult } from '../../core/api.ts';
 import { makeHost, type Host, type HostOptions } from './host.ts';
@@ -64,13 +64,14 @@ function netNamespaces(host: Host): string[] {
   return [...found];
 }
 
-/** Nothing of a failed start may stay but the VM's row and its console log. */
+/** Nothing of a failed start may stay but the VM's row and its console logs. */
 async function expectClean(host: Host): Promise<void> {
   await waitFor('marked processes to be gone', async () => (await host.marked()).length === 0);
   expect(await leaks(host)).toEqual({ leaks: [], undoFailed: [] });
   const dir = join(host.stateDir, 'vms');
-  const files = existsSync(dir) ? readdirSync(dir, { recursive: true, withFileTypes: true }).filter((e) => !e.isDirectory()).map((e) => e.name) : [];
-  expect(files.filter((name) => !name.startsWith('console'))).toEqual([]);
+  const files = existsSync(dir) ? readdirSync(dir, { recursive: true, withFileTypes: true }).filter((e) => !e.isDirectory()).map((e) => relative(dir, join(e.parentPath, e.name))) : [];
+  // <vm id>/console/<boot>.log of QEMU's supervisor, <vm id>/console-<step>.log of the fake driver.
+  expect(files.filter((name) => !/^[0-9a-f]+\/console[/-]/.test(name))).toEqual([]);
   // The kernel knows a listener by the name it was bound to: the daemon's two are renamed then.
   const sockets = readFileSync('/proc/net/unix', 'utf8').split('\n').filter((line) => line.includes(host.stateDir) && !/\/(bangerd|ssh\.sock)/.test(line));
   expect(sockets).toEqual([]);
