@@ -73,7 +73,7 @@ describe('a VM', () => {
 
   test('kill ends it as stopped; logs keep a bounded console', async () => {
     await host.ok(['vm', 'start', 'box']);
-    const flood = 'i=0; while [ $i -lt 12 ]; do head -c 1048576 /dev/zero | tr "\\0" x; echo; i=$((i+1)); done > /dev/ttyS0';
+    const flood = 'i=0; while [ $i -lt 6 ]; do head -c 1048576 /dev/zero | tr "\\0" x; echo; i=$((i+1)); done > /dev/ttyS0';
     await guest('sh', '-c', flood);
     const dir = join(host.stateDir, 'vms', (await host.vm('box')).id, 'console');
     const boots = readdirSync(dir).map((name) => Number(/^(\d+)\.log(\.1)?$/.exec(name)?.[1]));
