@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "directory.h"
 #include "receive.h"
 
 #include <errno.h>
@@ -16,14 +17,6 @@ struct parent {
   dev_t device;
   ino_t inode;
   char name[NAME_MAX + 1];
-};
-
-struct record {
-  uint64_t inode;
-  int64_t next;
-  unsigned short length;
-  unsigned char type;
-  char name[];
 };
 
 static struct parent *parents;
@@ -55,8 +48,8 @@ static int empty_some(int *fd) {
   static char buffer[32768] __attribute__((aligned(8)));
   int seen = 0;
   long n = syscall(SYS_getdents64, *fd, buffer, sizeof buffer);
-  for (long at = 0; at < n; at += ((struct record *)(void *)(buffer + at))->length) {
-    const char *name = ((struct record *)(void *)(buffer + at))->name;
+  for (long at = 0; at < n; at += copy_record_at(buffer + at)->length) {
+    const char *name = copy_record_at(buffer + at)->name;
     if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) continue;
     seen = 1;
     if (unlinkat(*fd, name, 0) == 0 || unlinkat(*fd, name, AT_REMOVEDIR) == 0) continue;

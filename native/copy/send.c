@@ -1,4 +1,5 @@
 #define _GNU_SOURCE
+#include "directory.h"
 #include "send.h"
 #include "report.h"
 #include "stream.h"
@@ -26,14 +27,6 @@ struct level {
   char *buffer;
   size_t room, at, end;
   off_t next;
-};
-
-struct record {
-  uint64_t inode;
-  int64_t next;
-  unsigned short length;
-  unsigned char type;
-  char name[];
 };
 
 static struct level *levels;
@@ -98,7 +91,7 @@ static void pop(void) {
 }
 
 // The next entry of the innermost directory, or NULL at its end.
-static struct record *next_record(struct level *level) {
+static struct copy_record *next_record(struct level *level) {
   if (level->at == level->end) {
     long n = syscall(SYS_getdents64, level->fd, level->buffer, level->room);
     if (n < 0) copy_problem("cannot read all of %s: %s", shown(), strerror(errno));
@@ -106,7 +99,7 @@ static struct record *next_record(struct level *level) {
     level->at = 0;
     level->end = (size_t)n;
   }
-  struct record *record = (struct record *)(void *)(level->buffer + level->at);
+  struct copy_record *record = copy_record_at(level->buffer + level->at);
   level->at += record->length;
   level->next = record->next;
   return record;
@@ -227,7 +220,7 @@ static void send_one(int directory, const char *file, unsigned char hint) {
   if (fd >= 0) close(fd);
 }
 
-static void send_child(struct level *level, const struct record *record) {
+static void send_child(struct level *level, const struct copy_record *record) {
   size_t length = strlen(record->name);
   if (record->name[0] == '.' && (length == 1 || (length == 2 && record->name[1] == '.'))) return;
   if (level->name_length + 1 + length > TAR_NAME) {
@@ -279,7 +272,7 @@ static void send_path(const struct copy_send_options *options) {
   send_one(AT_FDCWD, path_to_open(options, path), DT_UNKNOWN);
   while (depth > 0) {
     struct level *level = &levels[depth - 1];
-    struct record *record = next_record(level);
+    struct copy_record *record = next_record(level);
     if (record) send_child(level, record);
     else pop();
   }
