@@ -6,6 +6,12 @@ import { paint } from './render/color.ts';
 /** Exit code of `vm run` and `vm exec` when banger failed before the command ran, as container tools have it. */
 export const ownFailureExitCode = 125;
 
+/** What a command would have ended with that the guest refused to start; `undefined` for every other error. */
+export function refusedExitCode(error: unknown): number | undefined {
+  const code = isBangerError(error) ? error.detail?.['exitCode'] : undefined;
+  return typeof code === 'number' ? code : undefined;
+}
+
 /** Op id of an error that came over the wire. */
 function opIdOf(error: BangerError): string | undefined {
   const direct = (error as { readonly opId?: unknown }).opId;

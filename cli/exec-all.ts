@@ -4,7 +4,7 @@ import { BangerError } from '../core/errors.ts';
 import type { CommandContext } from './command.ts';
 import type { Command } from './commands/vm-exec.ts';
 import type { Daemon } from './daemon-link.ts';
-import { ownFailureExitCode, renderError } from './errors.ts';
+import { ownFailureExitCode, refusedExitCode, renderError } from './errors.ts';
 import { Interrupts, interruptExitCode, type InterruptHandler, type InterruptSignal } from './interrupts.ts';
 import { BrokenPipe } from './io.ts';
 import { processOutput, type Output } from './output.ts';
@@ -81,18 +81,12 @@ async function runOne(run: Run, vm: Target, render: (error: unknown) => string):
     await stdout.end();
     await stderr.end();
     await stderr.write(Buffer.from(render(error)));
-    return codeOfFailure(error);
+    return refusedExitCode(error) ?? ownFailureExitCode;
   } finally {
     run.handlers.delete(vm.id);
     await stdout.end();
     await stderr.end();
   }
-}
-
-/** A detached command that the guest refused has the code it would have ended with. */
-function codeOfFailure(error: unknown): number {
-  const code = error instanceof BangerError ? error.detail?.['exitCode'] : undefined;
-  return typeof code === 'number' ? code : ownFailureExitCode;
 }
 
 function summary(targets: readonly Target[], codes: readonly number[]): string {

@@ -1,7 +1,6 @@
 import type { VmExecDetachParams, VmExecParams } from '../../core/api.ts';
-import { isBangerError } from '../../core/errors.ts';
 import type { CommandContext, Handler } from '../command.ts';
-import { renderError } from '../errors.ts';
+import { refusedExitCode, renderError } from '../errors.ts';
 import { Interrupts, interruptExitCode } from '../interrupts.ts';
 import { usageError } from '../parse.ts';
 import { runSession } from '../session.ts';
@@ -48,9 +47,8 @@ async function detach({ daemon, io }: CommandContext, params: VmExecDetachParams
     io.out(`${(await link.call('vm.exec.detach', params)).id}\n`);
     return 0;
   } catch (error) {
-    const code = isBangerError(error) ? error.detail?.['exitCode'] : undefined;
-    if (typeof code !== 'number') throw error;
-    // The guest refused the command: the code is what the command itself would have given.
+    const code = refusedExitCode(error);
+    if (code === undefined) throw error;
     io.err(renderError(error, io));
     return code;
   }
