@@ -17,8 +17,8 @@ const guest = async (...command: string[]): Promise<string> => (await host.ok(['
 
 test('systemd is PID 1 and reaches a running system', async () => {
   await guest('touch', '/tmp/early');
-  expect(await guest('cat', '/proc/1/comm')).toBe('systemd');
   await systemdUp();
+  expect(await guest('cat', '/proc/1/comm')).toBe('systemd');
   expect(await guest('systemctl', 'list-units', '--failed', '--no-legend')).toBe('');
   expect(await guest('stat', '-c', '%m', '/root/.bashrc')).toBe('/root');
 });
