@@ -127,6 +127,22 @@ export interface VmCopyParams {
   /** in: make device nodes. @default false */
   readonly devices?: boolean | undefined;
   readonly sync?: boolean | undefined;
+  /** The client moves the tar stream itself where the VM has a way for that. @default false */
+  readonly direct?: boolean | undefined;
+}
+/** The tar stream goes past the daemon; of the ticket's stream, stderr, signals and the exit are left, and an empty stdin says that the client is through. */
+export interface VmCopyDirect {
+  /** Path of the unix socket at whose other end the guest is. */
+  readonly socket: string;
+  /** 32 hexadecimal digits: the bytes that come first from this copy's guest. */
+  readonly hello: string;
+  /** How long the guest's turns may last in sum while less than the floor moves. */
+  readonly stallLimitMs: number;
+  readonly floorBytesPerSecond: number;
+}
+export interface VmCopyResult {
+  readonly ticket: string;
+  readonly direct?: VmCopyDirect | undefined;
 }
 export interface VmLogsParams {
   readonly ref: string;

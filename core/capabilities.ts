@@ -127,6 +127,11 @@ export interface VmmDriver {
   connectAgent(vm: Vm, signal: AbortSignal): Promise<Duplex>;
   /** The guest's serial console, both ways; one client at a time. Absent: there is none. @throws not_running; busy */
   connectConsole?(vm: Vm, signal: AbortSignal): Promise<Duplex>;
+  /**
+   * Path of a unix socket that is the host's end of the guest's port for bulk data; one client at a time. Undefined: this VM has no such port.
+   * A program of the host may connect to it, past the daemon. Absent: the driver has none.
+   */
+  bulkSocket?(vm: Vm): string | undefined;
   /** Drive formats in order of preference. */
   readonly driveFormats: readonly Drive['format'][];
   /** Bytes of the console log kept, oldest first: file paths, oldest first; may not exist. */
@@ -168,6 +173,8 @@ export interface GuestExecRequest {
   readonly tty?: { readonly cols: number; readonly rows: number; readonly term: string };
   /** false: stdin is /dev/null. */
   readonly stdin: boolean;
+  /** With `builtin`: the guest's port for bulk data (`GuestAgent.bulkSocket`) in place of this stream, which then carries nothing here. One process at a time can have it. */
+  readonly bulk?: 'stdin' | 'stdout';
 }
 export type GuestExit = { readonly code: number } | { readonly signal: string; readonly number: number };
 export interface GuestProcess {
@@ -213,6 +220,8 @@ export interface GuestAgent {
   listen(vm: Vm, target: GuestListenTarget, options: {
     readonly signal: AbortSignal; readonly onConnection: (connection: Duplex, from: GuestPeer) => void;
   }): Promise<GuestListener>;
+  /** The host's end of the port that `GuestExecRequest.bulk` stands for; undefined: this VM has none. */
+  bulkSocket(vm: Vm): string | undefined;
   /** Asks the guest to power off or reboot cleanly; resolves when the agent has acknowledged. */
   shutdown(vm: Vm, how: 'poweroff' | 'reboot', signal: AbortSignal): Promise<void>;
 }

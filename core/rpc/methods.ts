@@ -1,6 +1,6 @@
 // Params and results of the built-in methods, for the typed client. Types only; the daemon's schemas are the judges.
 import type {
-  CliSpec, DaemonStatus, DoctorReport, HelloParams, HelloResult, KeptCommand, LeakReport, OperationView, ReclaimResult, VmConsoleResult, VmCopyParams, VmCreateParams,
+  CliSpec, DaemonStatus, DoctorReport, HelloParams, HelloResult, KeptCommand, LeakReport, OperationView, ReclaimResult, VmConsoleResult, VmCopyParams, VmCopyResult, VmCreateParams,
   VmExecDetachParams, VmExecLogsParams, VmExecParams, VmExecResult, VmListResult, VmLogsParams, VmLogsResult, VmPlanResult, VmView,
 } from '../api.ts';
 import type { Json } from '../model.ts';
@@ -65,7 +65,7 @@ export interface RpcMethods {
   'vm.kill': { params: RefParams & { readonly signal?: string | undefined }; result: VmResult };
   'vm.delete': { params: RefParams; result: Deleted };
   'vm.set': { params: VmSetParams; result: VmResult };
-  'vm.copy': { params: VmCopyParams; result: VmExecResult };
+  'vm.copy': { params: VmCopyParams; result: VmCopyResult };
   'vm.exec': { params: VmExecParams; result: VmExecResult };
   'vm.exec.detach': { params: VmExecDetachParams; result: { readonly id: string } };
   'vm.exec.list': { params: RefParams; result: { readonly commands: readonly KeptCommand[] } };

@@ -14,6 +14,7 @@
 #include "child.h"
 #include "environ.h"
 #include "passwd.h"
+#include "port.h"
 #include "pty.h"
 #include "util.h"
 #include "words.h"
@@ -109,11 +110,17 @@ __attribute__((noreturn)) static void child(const struct launch *l) {
   run(l);
 }
 
-static bool open_pipes(struct stream *s, struct launch *l, int ours[3]) {
+static bool open_pipes(struct launch *l, int ours[3]) {
   const char *null = "/dev/null";
+  const struct exec_request *r = l->request;
   for (int i = 0; i < 3; i++) {
     int ends[2];
-    if (i == 0 && !l->request->stdin_open) {
+    if (r->bulk && r->bulk_fd == i) {
+      l->stdio[i] = port_open("banger.bulk");
+      if (l->stdio[i] < 0) return false;
+      continue;
+    }
+    if (i == 0 && !r->stdin_open) {
       l->stdio[0] = open(null, O_RDONLY | O_CLOEXEC);
       if (l->stdio[0] < 0) return false;
       continue;
@@ -125,7 +132,6 @@ static bool open_pipes(struct stream *s, struct launch *l, int ours[3]) {
     // Room for a whole window, so that bulk data changes hands less often; an unprivileged agent may not be allowed it.
     if (i < 2) fcntl(ours[i], F_SETPIPE_SZ, STREAM_WINDOW);
   }
-  (void)s;
   return true;
 }
 
@@ -206,13 +212,13 @@ static void release(struct launch *l) {
 
 static bool spawn(struct stream *s, struct launch *l, const char **error) {
   int ours[3] = {-1, -1, -1};
-  bool ok = l->request->tty ? open_terminal(l, ours) : open_pipes(s, l, ours);
+  bool ok = l->request->tty ? open_terminal(l, ours) : open_pipes(l, ours);
   pid_t pid = ok ? fork() : -1;
   if (pid == 0) child(l);
   int reason = errno;
   close_child_ends(l);
   if (pid < 0) {
-    *error = ok ? "cannot start a process" : "cannot open pipes or a terminal";
+    *error = ok ? "cannot start a process" : "cannot open pipes, a port or a terminal";
     for (int i = 0; i < 3; i++) close_fd(&ours[i]);
     errno = reason;
     return false;
@@ -222,6 +228,7 @@ static bool spawn(struct stream *s, struct launch *l, const char **error) {
   s->in_fd = ours[0];
   s->out[0].fd = ours[1];
   s->out[1].fd = ours[2];
+  s->out[0].end_due = ours[1] < 0;
   s->out[1].end_due = ours[2] < 0;
   if (s->tty && !l->request->stdin_open) close_fd(&s->in_fd);
   return true;

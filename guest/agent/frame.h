@@ -46,6 +46,7 @@ enum tag {
   TAG_LINE = 22,
   TAG_LOGIN = 23,
   TAG_BUILTIN = 24,
+  TAG_BULK = 25,
   TAG_HOST = 32,
   TAG_PORT = 33,
   TAG_PATH = 34,

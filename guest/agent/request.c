@@ -59,6 +59,10 @@ static bool take_entry(struct exec_request *r, const struct tlv *entry, char **f
     case TAG_BUILTIN:
       r->builtin = is_set(entry);
       return true;
+    case TAG_BULK:
+      r->bulk = true;
+      r->bulk_fd = entry->length == 1 ? entry->value[0] : 0xff;
+      return r->bulk_fd <= 1;
     default:
       // A newer host's wish that this agent cannot meet is better ignored than refused.
       return true;
@@ -77,7 +81,7 @@ bool exec_request_parse(struct exec_request *r, const uint8_t *payload, size_t l
   bool bad = !r->text || !r->argv || !r->env;
   while (!bad && tlv_next(payload, length, &at, &entry, &bad)) bad = !take_entry(r, &entry, &free_text);
   // A line stands in place of words, and the agent's own programs take words only.
-  bad = bad || (r->line && r->arg_count > 0) || (r->builtin && (r->arg_count == 0 || r->login));
+  bad = bad || (r->line && r->arg_count > 0) || (r->builtin && (r->arg_count == 0 || r->login)) || (r->bulk && (!r->builtin || r->tty));
   if (bad) exec_request_free(r);
   return !bad;
 }

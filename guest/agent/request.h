@@ -13,6 +13,9 @@ struct exec_request {
   size_t arg_count, env_count;
   const char *cwd, *user, *term, *line;
   bool tty, stdin_open, login, builtin;
+  // The bulk port in place of descriptor `bulk_fd`.
+  bool bulk;
+  uint8_t bulk_fd;
   uint16_t cols, rows;
   char *text;
 };

@@ -10,6 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "port.h"
 #include "server.h"
 #include "util.h"
 
@@ -130,7 +131,7 @@ static void link_up(struct link *link) {
 
 // A port reports HUP all the time while no host is connected, so it is asked now and then instead of waited for.
 static void try_port(struct link *link) {
-  if (link->fd < 0) link->fd = port_open();
+  if (link->fd < 0) link->fd = port_open("banger.agent");
   struct pollfd fd = {.fd = link->fd, .events = POLLIN | POLLOUT};
   if (link->fd >= 0 && poll(&fd, 1, 0) >= 0 && !(fd.revents & (POLLHUP | POLLERR))) link_up(link);
 }

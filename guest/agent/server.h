@@ -79,9 +79,6 @@ int serve(const struct config *config, const struct serve_options *options);
 // claim.c: returns once no other agent serves this guest.
 void claim_guest(void);
 
-// port.c: the open virtio port named banger.agent, or -1.
-int port_open(void);
-
 // initctl.c: the FIFO on which sysvinit's and systemd's tools ask init for another runlevel.
 #define INITCTL_PATH "/run/initctl"
 // -1 when it cannot be made, which is said in the log.

@@ -25,12 +25,13 @@ function sizeBytes(cols: number, rows: number): Buffer {
 }
 
 /** What kind of command it is, as an agent of protocol 2 knows them. Without any: words run as they are, or the login shell for none. */
-function kindEntries({ command, line, login, builtin }: GuestExecRequest): TlvEntry[] {
+function kindEntries({ command, line, login, builtin, bulk }: GuestExecRequest): TlvEntry[] {
   const yes = Buffer.from([1]);
   const hasWords = command.length > 0;
   if (line !== undefined && (hasWords || builtin === true)) throw badRequest([{ path: 'line', message: 'stands in place of the command' }]);
   if (builtin === true && (!hasWords || login === true)) throw badRequest([{ path: 'builtin', message: 'needs a command, and no login shell' }]);
-  if (builtin === true) return [[tag.builtin, yes]];
+  if (bulk !== undefined && builtin !== true) throw badRequest([{ path: 'bulk', message: 'is for programs of the agent' }]);
+  if (builtin === true) return [[tag.builtin, yes], ...(bulk === undefined ? [] : [[tag.bulk, Buffer.from([bulk === 'stdin' ? 0 : 1])] satisfies TlvEntry])];
   const entries: TlvEntry[] = line === undefined ? [] : [[tag.line, line]];
   // For no words at all it is the login shell anyway.
   if (login === true && (hasWords || line !== undefined)) entries.push([tag.login, yes]);

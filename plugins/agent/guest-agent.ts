@@ -127,6 +127,7 @@ export function createGuestAgent(deps: AgentDeps): AgentLinks {
       return openWithin(`the guest of ${vm.name} to listen on ${targetText(target)}`, signal, (opening) =>
         openListener(found.session, target, { subject: vm.name, signal: opening, onConnection }));
     },
+    bulkSocket: (vm) => deps.driver(vm)?.bulkSocket?.(vm),
     async shutdown(vm, how, signal) {
       const found = await session(vm, signal);
       await requestShutdown(found.session, how, { subject: vm.name, signal });

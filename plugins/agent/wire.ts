@@ -18,7 +18,7 @@ export const frameType = {
 
 export const tag = {
   version: 1, protocol: 2, bootId: 3, init: 4, problem: 5,
-  arg: 16, env: 17, cwd: 18, user: 19, tty: 20, stdin: 21, line: 22, login: 23, builtin: 24,
+  arg: 16, env: 17, cwd: 18, user: 19, tty: 20, stdin: 21, line: 22, login: 23, builtin: 24, bulk: 25,
   host: 32, port: 33, path: 34, stream: 35,
   errno: 48, message: 49,
 } as const;

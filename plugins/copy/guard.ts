@@ -10,6 +10,8 @@ export interface GuardOptions {
   readonly direction: 'in' | 'out';
   readonly path: string;
   readonly limitMs: number;
+  /** The client moves the data and watches over that itself; the guest's turn begins with the end of the input: from then on it is to exit. @default false */
+  readonly direct?: boolean;
   /** How long the guest's end may take to go after a hangup; the agent kills it 5 s after. */
   readonly hangupMs: number;
   /** The daemon closes. */
@@ -39,8 +41,9 @@ class GuardedProcess implements GuestProcess {
     this.#inner = inner;
     this.#options = options;
     this.#watch = new StallWatch({ limitMs: options.limitMs, onStall: (bytes) => this.#giveUp(stalled(options, bytes)) });
-    this.stdin = options.direction === 'in' ? this.#watchedInput() : inner.stdin;
-    this.stdout = options.direction === 'out' ? Readable.from(this.#watchedOutput(), { objectMode: false, highWaterMark: 64 * 1024 }) : inner.stdout;
+    const direct = options.direct === true;
+    this.stdin = direct || options.direction === 'in' ? this.#watchedInput() : inner.stdin;
+    this.stdout = options.direction === 'out' && !direct ? Readable.from(this.#watchedOutput(), { objectMode: false, highWaterMark: 64 * 1024 }) : inner.stdout;
     this.stderr = inner.stderr;
     this.exit = this.#ended.promise;
     this.exit.catch(() => undefined); // a caller that left must not bring the daemon down

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createActivity } from '../../core/daemon/activity.ts';
 import { frameKind } from '../../core/api.ts';
 import { nullLog } from '../../core/log.ts';
-import { notRunning } from '../../core/plugin-api.ts';
+import { notRunning, operationFailed } from '../../core/plugin-api.ts';
 import type { GuestExecRequest, GuestExit, GuestProcess, Vm } from '../../core/plugin-api.ts';
 import { makeCall, makePeer } from '../../test/support/vm-fixture.ts';
 import { StreamClient } from '../../test/support/stream-client.ts';
@@ -58,7 +58,7 @@ async function begin(params: object, limitSeconds = 60): Promise<Begun> {
   const [end, client, test] = [new FakeEnd(), new StreamClient(), makePeer()];
   const method = copyMethod({
     vms: { running: () => Promise.resolve(vm) }, host: { slowdown: 1 }, activity, log: nullLog, signal: closing.signal,
-    agent: { exec: (_vm, request) => { requests.push(request); return Promise.resolve(end); } },
+    agent: { exec: (_vm, request) => { requests.push(request); return Promise.resolve(end); }, bulkSocket: () => undefined },
     config: { stall_timeout_seconds: limitSeconds },
   });
   expect(await method.handler(copyParams.parse({ ref: 'devbox', ...params }), makeCall({ log: nullLog, peer: test.peer }))).toEqual({ ticket: 'ticket-1' });
@@ -99,7 +99,7 @@ describe('vm.copy', () => {
   it('refuses a VM that does not run before it offers a stream', async () => {
     const method = copyMethod({
       vms: { running: () => Promise.reject(notRunning('devbox', 'stopped')) }, host: { slowdown: 1 }, activity, log: nullLog, signal: closing.signal,
-      agent: { exec: () => Promise.reject(new Error('nobody asked for that')) }, config: { stall_timeout_seconds: 60 },
+      agent: { exec: () => Promise.reject(new Error('nobody asked for that')), bulkSocket: () => undefined }, config: { stall_timeout_seconds: 60 },
     });
     await expect(method.handler(copyParams.parse({ ref: 'devbox', direction: 'out', path: '/x' }), makeCall({ log: nullLog }))).rejects.toMatchObject({ code: 'not_running' });
   });
@@ -171,6 +171,100 @@ describe('a guest that stalls', () => {
     await waitFor('the limit to have passed several times', () => performance.now() > from + 1000);
     end.end(0);
     expect(await client.exit()).toEqual({ code: 0 });
+  });
+});
+
+describe('a direct copy', () => {
+  const socket = '/run/banger/bulk';
+
+  /** A VM with a port for bulk data, whose next guest ends are those given. */
+  function directMethod(ends: (FakeEnd | Error)[], limitSeconds = 60) {
+    return copyMethod({
+      vms: { running: () => Promise.resolve(vm) }, host: { slowdown: 1 }, activity, log: nullLog, signal: closing.signal, config: { stall_timeout_seconds: limitSeconds },
+      agent: {
+        bulkSocket: () => socket,
+        exec: (_vm, request) => {
+          requests.push(request);
+          const end = ends.shift();
+          return end instanceof FakeEnd ? Promise.resolve(end) : Promise.reject(end ?? new Error('no end is left'));
+        },
+      },
+    });
+  }
+  const ask = async (method: ReturnType<typeof directMethod>, params: object) => {
+    const [client, test] = [new StreamClient(), makePeer()];
+    const result = await method.handler(copyParams.parse({ ref: 'devbox', path: '/srv', direct: true, ...params }), makeCall({ log: nullLog, peer: test.peer }));
+    return { client, result, attach: () => test.offers[0]?.(client.stream), expire: () => test.expiries[0]?.() };
+  };
+
+  it('begins the guest at its port before the client hears of it', async () => {
+    const end = new FakeEnd();
+    const { result, client, attach } = await ask(directMethod([end]), { direction: 'in' });
+    expect(result).toEqual({ ticket: 'ticket-1', direct: { socket, hello: expect.stringMatching(/^[0-9a-f]{32}$/) as string, stallLimitMs: 60_000, floorBytesPerSecond: 1024 } });
+    expect(requests).toEqual([{ command: ['copy', 'receive', '--port', result.direct?.hello, '--owners', '--', '/srv'], builtin: true, env: {}, stdin: false, bulk: 'stdin' }]);
+    attach();
+    end.stderr.write('copy: note: something\n');
+    end.end(1);
+    expect(await client.exit()).toEqual({ code: 1 });
+    expect(client.data(frameKind.stderr).toString()).toBe('copy: note: something\n');
+  });
+
+  it('out of a guest has its port as stdout', async () => {
+    const end = new FakeEnd();
+    const { client, attach } = await ask(directMethod([end]), { direction: 'out' });
+    expect(requests[0]).toMatchObject({ command: ['copy', 'send', '--port', expect.any(String), '--', '/srv'], bulk: 'stdout' });
+    attach();
+    end.end(0);
+    expect(await client.exit()).toEqual({ code: 0 });
+  });
+
+  it('has the port to itself: the next copy goes through the daemon until the first is over', async () => {
+    const [first, second, third] = [new FakeEnd(), new FakeEnd(), new FakeEnd()];
+    const method = directMethod([first, second, third]);
+    const begun = [await ask(method, { direction: 'in' }), await ask(method, { direction: 'in' })];
+    for (const { attach } of begun) attach();
+    expect(begun.map(({ result }) => result.direct !== undefined)).toEqual([true, false]);
+    for (const end of [first, second]) end.end(0);
+    for (const { client } of begun) await client.exit();
+    expect(requests.map(({ bulk }) => bulk)).toEqual(['stdin', undefined]);
+    const after = await ask(method, { direction: 'in' });
+    expect(after.result.direct).toBeDefined();
+    after.attach();
+    third.end(0);
+    await after.client.exit();
+  });
+
+  it('goes through the daemon where the guest does not give its port', async () => {
+    const end = new FakeEnd();
+    const { result, client, attach } = await ask(directMethod([operationFailed('cannot open the port: Device or resource busy'), end]), { direction: 'out' });
+    expect(result).toEqual({ ticket: 'ticket-1' });
+    attach();
+    end.stdout.write('tar');
+    end.end(0);
+    expect(await client.exit()).toEqual({ code: 0 });
+    expect(client.data(frameKind.stdout).toString()).toBe('tar');
+  });
+
+  it.each(['in', 'out'] as const)('%s: the guest must end within the limit once the client is through, not before', async (direction) => {
+    const end = new FakeEnd();
+    const { client, attach } = await ask(directMethod([end], 0.2), { direction });
+    attach();
+    await client.send(frameKind.keepalive);
+    const from = performance.now();
+    await waitFor('the limit to have passed several times', () => performance.now() > from + 1000);
+    expect(end.hangups).toBe(0);
+    await client.send(frameKind.stdin);
+    expect(await client.exit()).toMatchObject({ error: { code: 'timeout' } });
+    expect(end.hangups).toBe(1);
+    end.end(3);
+  });
+
+  it('is hung up when its client never comes', async () => {
+    const end = new FakeEnd();
+    const { expire } = await ask(directMethod([end]), { direction: 'in' });
+    expire();
+    expect(end.hangups).toBe(1);
+    end.end(3);
   });
 });
 

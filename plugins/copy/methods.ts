@@ -1,12 +1,14 @@
 import { serveGuestProcess } from '../../core/plugin-api.ts';
 import type { Activity, GuestAgent, GuestExecRequest, HostInfo, Logger, RpcMethod, Vms } from '../../core/plugin-api.ts';
+import { createDirectCopies } from './direct.ts';
 import { guardProcess } from './guard.ts';
 import { copyParams, copyResult } from './schema.ts';
 import type { CopyConfig, CopyParams } from './schema.ts';
+import { floorBytesPerSecond } from './stall.ts';
 
 export interface CopyDeps {
   readonly vms: Pick<Vms, 'running'>;
-  readonly agent: Pick<GuestAgent, 'exec'>;
+  readonly agent: Pick<GuestAgent, 'exec' | 'bulkSocket'>;
   readonly host: Pick<HostInfo, 'slowdown'>;
   readonly activity: Activity;
   readonly config: CopyConfig;
@@ -34,26 +36,31 @@ export function copyRequest(params: CopyParams): GuestExecRequest {
 
 const option = (name: string, value: string | undefined): string[] => (value === undefined ? [] : [name, value]);
 
-/** `vm.copy`: offers the guest's end of a copy as a byte stream. The tar stream passes through; nothing here looks into it. */
+/** `vm.copy`: offers the guest's end of a copy as a byte stream, or the way to it. The tar stream passes through; nothing here looks into it. */
 export function copyMethod(deps: CopyDeps): RpcMethod<typeof copyParams, typeof copyResult> {
+  const copies = createDirectCopies(deps.agent);
+  const stallLimitMs = deps.config.stall_timeout_seconds * 1000 * deps.host.slowdown;
   return {
     summary: 'Begins one end of a copy: a tar stream into the guest or out of it.',
     effect: 'write', params: copyParams, result: copyResult, errors: ['not_found', 'ambiguous_ref', 'not_running', 'timeout', 'unsupported'],
     async handler(params, call) {
       const vm = await deps.vms.running(params.ref, call.signal);
       const log = deps.log.child({ opId: call.opId, vm: vm.name });
+      const request = copyRequest(params);
+      const direct = params.direct === true ? await copies.begin(vm, request, { signal: call.signal, log }) : undefined;
       const release = deps.activity.hold(`copy ${params.direction} ${vm.name}`);
-      const start = async (signal: AbortSignal) => guardProcess(await deps.agent.exec(vm, copyRequest(params), signal), {
+      const start = async (signal: AbortSignal) => guardProcess(direct?.process ?? await deps.agent.exec(vm, request, signal), {
         subject: vm.name, direction: params.direction, path: params.path, signal: deps.signal,
-        limitMs: deps.config.stall_timeout_seconds * 1000 * deps.host.slowdown, hangupMs: hangupMs * deps.host.slowdown,
+        limitMs: stallLimitMs, hangupMs: hangupMs * deps.host.slowdown, direct: direct !== undefined,
       });
       const ticket = call.peer.offerStream(
         (stream) => { void serveGuestProcess(stream, { start, opId: call.opId, log }).finally(release); },
         () => {
           release();
+          direct?.process.hangup();
           log.debug('the client of a copy never attached');
         });
-      return { ticket };
+      return direct === undefined ? { ticket } : { ticket, direct: { socket: direct.socket, hello: direct.hello, stallLimitMs, floorBytesPerSecond } };
     },
   };
 }

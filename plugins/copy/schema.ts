@@ -26,6 +26,7 @@ export const copyParams = z.strictObject({
   owners: z.boolean().optional().describe('in: keep numeric owners, setuid bits and privileged attributes; only root can. Default true'),
   devices: z.boolean().optional().describe('in: make device nodes; only root can. Default false'),
   sync: z.boolean().optional().describe('in: write it to the disk before the end. Default false'),
+  direct: z.boolean().optional().describe('The client moves the tar stream itself where the VM has a way for that. Default false'),
 }).superRefine((params, ctx) => {
   for (const key of params.direction === 'in' ? onlyOut : onlyIn) {
     if (params[key] !== undefined) ctx.addIssue({ code: 'custom', path: [key], message: `is for the direction ${params.direction === 'in' ? 'out' : 'in'}` });
@@ -34,4 +35,15 @@ export const copyParams = z.strictObject({
 });
 export type CopyParams = z.output<typeof copyParams>;
 
-export const copyResult = z.object({ ticket: z.string().describe('For the byte stream: stdin takes the tar stream, or stdout gives it') });
+/** What the client's end of a direct copy needs. */
+export const directWay = z.object({
+  socket: z.string().describe('Path of the unix socket at whose other end the guest is'),
+  hello: z.string().regex(/^[0-9a-f]{32}$/).describe("16 bytes in hexadecimal that come first from this copy's guest; what comes before is an earlier one's"),
+  stallLimitMs: z.number().describe('How long the turns of the guest may last in sum while less than the floor moves'),
+  floorBytesPerSecond: z.number().describe('Slower than this over the whole limit counts as standing still'),
+});
+
+export const copyResult = z.object({
+  ticket: z.string().describe('For the byte stream: stdin takes the tar stream, or stdout gives it'),
+  direct: directWay.optional().describe('The tar stream goes this way; of the byte stream, stderr and the exit are left, and an empty stdin says that the client is through'),
+});

@@ -13,7 +13,7 @@ const machine: MachineSpec = {
   netnsPidFile: '/v/netns.pid',
 };
 const input: QemuArgsInput = {
-  machine, name: 'devbox', uuid: '11111111-2222-8333-a444-555555555555', accel: 'tcg', machineType: 'q35', cpu: 'qemu64', qmpFd: 3, agentFd: 4, eventsFd: 5,
+  machine, name: 'devbox', uuid: '11111111-2222-8333-a444-555555555555', accel: 'tcg', machineType: 'q35', cpu: 'qemu64', qmpFd: 3, agentFd: 4, bulkFd: 5, eventsFd: 6,
 };
 const withMachine = (part: Partial<MachineSpec>): string[] => buildQemuArgs({ ...input, machine: { ...machine, ...part } });
 
@@ -27,11 +27,13 @@ describe('buildQemuArgs', () => {
       '-nodefaults', '-no-user-config', '-display', 'none',
       '-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny',
       '-chardev', 'socket,id=qmp,fd=3,server=on,wait=off', '-mon', 'chardev=qmp,mode=control',
-      '-chardev', 'socket,id=events,fd=5', '-mon', 'chardev=events,mode=control',
+      '-chardev', 'socket,id=events,fd=6', '-mon', 'chardev=events,mode=control',
       '-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console',
       '-device', 'virtio-serial-pci,id=ports,max_ports=4,disable-legacy=on,addr=0x3',
       '-chardev', 'socket,id=agent,fd=4,server=on,wait=off',
       '-device', 'virtserialport,bus=ports.0,nr=1,chardev=agent,name=banger.agent',
+      '-chardev', 'socket,id=bulk,fd=5,server=on,wait=off',
+      '-device', 'virtserialport,bus=ports.0,nr=2,chardev=bulk,name=banger.bulk',
       '-object', 'rng-builtin,id=rng', '-device', 'virtio-rng-pci,rng=rng,max-bytes=65536,period=1000,disable-legacy=on,addr=0x4',
       '-netdev', 'user,id=net0,net=10.0.3.0/24,host=10.0.3.2,ipv6=off,restrict=off',
       '-device', 'virtio-net-pci,netdev=net0,mac=02:aa:bb:cc:dd:ee,romfile=,disable-legacy=on,addr=0x5',
@@ -39,8 +41,13 @@ describe('buildQemuArgs', () => {
       '-device', 'virtio-blk-pci,drive=drive-root,id=root,serial=root,werror=report,rerror=report,disable-legacy=on,addr=0x8',
       '-blockdev', '{"driver":"raw","node-name":"drive-work","read-only":false,"discard":"unmap","file":{"driver":"file","filename":"/v/work.raw","discard":"unmap"}}',
       '-device', 'virtio-blk-pci,drive=drive-work,id=work,serial=work,werror=report,rerror=report,disable-legacy=on,addr=0x9',
-      '-kernel', '/k/vmlinuz', '-initrd', '/v/initrd', '-append', 'quiet console=ttyS0 reboot=t panic=-1',
+      '-kernel', '/k/vmlinuz', '-initrd', '/v/initrd', '-append', 'quiet mitigations=off init_on_alloc=0 console=ttyS0 reboot=t panic=-1',
     ]);
+  });
+
+  test('leaves the kernel of a guest on real hardware its guards', () => {
+    const args = buildQemuArgs({ ...input, accel: 'kvm' });
+    expect(args[args.indexOf('-append') + 1]).toBe('quiet console=ttyS0 reboot=t panic=-1');
   });
 
   test('a machine without network has no network device at all', () => {

@@ -30,7 +30,7 @@ const controlTimeoutMs = 10_000;
 const quitTimeoutMs = 2000;
 
 /** Short names, because a socket path has 107 bytes. */
-export const socketNames = { qmp: 'qmp', agent: 'agent', console: 'console' } as const;
+export const socketNames = { qmp: 'qmp', agent: 'agent', bulk: 'bulk', console: 'console' } as const;
 
 export function bootStep(deps: BootDeps): Step<BootPlan, QemuHandle> {
   return {
@@ -55,12 +55,13 @@ export function vmUuid(vm: Vm): string {
 function planBoot(vm: Vm, { host, config }: BootDeps): Plan<BootPlan> {
   const qmpSocket = host.socketPath(vm.id, socketNames.qmp);
   const agentSocket = host.socketPath(vm.id, socketNames.agent);
+  const bulkSocket = host.socketPath(vm.id, socketNames.bulk);
   const consoleSocket = host.socketPath(vm.id, socketNames.console);
   const paths = bootPaths(vm.dir);
   return {
-    data: { ...paths, uuid: vmUuid(vm), mark: `${vm.mark}/${stepName}`, qmpSocket, agentSocket, consoleSocket, uid: host.vmUid(vm) ?? null },
+    data: { ...paths, uuid: vmUuid(vm), mark: `${vm.mark}/${stepName}`, qmpSocket, agentSocket, bulkSocket, consoleSocket, uid: host.vmUid(vm) ?? null },
     makes: [
-      `process ${config.binary} (banger-${vm.name})`, `socket ${qmpSocket}`, `socket ${agentSocket}`, `socket ${consoleSocket}`,
+      `process ${config.binary} (banger-${vm.name})`, `socket ${qmpSocket}`, `socket ${agentSocket}`, `socket ${bulkSocket}`, `socket ${consoleSocket}`,
       `directory ${consoleDir(vm.dir)}`, `file ${paths.pidFile}`, `file ${paths.exitFile}`,
     ],
   };
@@ -72,7 +73,7 @@ async function runBoot(ctx: StartContext, plan: BootPlan, deps: BootDeps): Promi
   if (program === undefined) throw missingRequirement(`QEMU (${config.binary}) is not found`, 'install the package qemu-system-x86');
   const args = buildQemuArgs({
     machine: ctx.machine, name: ctx.vm.name, uuid: plan.uuid, accel: accel.name, machineType: config.machine,
-    cpu: config.cpu ?? defaultCpu(accel), qmpFd: socketFds.qmp, agentFd: socketFds.agent, eventsFd: socketFds.events,
+    cpu: config.cpu ?? defaultCpu(accel), qmpFd: socketFds.qmp, agentFd: socketFds.agent, bulkFd: socketFds.bulk, eventsFd: socketFds.events,
   });
   ctx.waitingFor(`QEMU of ${ctx.vm.name}${accel.name === 'tcg' ? ' (software emulation)' : ''}`);
   const handle = await launchVmm({

@@ -26,6 +26,11 @@ export function createQemuDriver({ exec, host, config, accel }: DriverDeps): Vmm
       return { ok: true, preference, accelerator: accel.name, reason: accel.reason };
     },
     connectAgent: (vm, signal) => connectSocket(host.socketPath(vm.id, socketNames.agent), vm, signal),
+    bulkSocket(vm) {
+      const path = host.socketPath(vm.id, socketNames.bulk);
+      // A VM that an earlier version started has none.
+      return existsSync(path) ? path : undefined;
+    },
     async connectConsole(vm, signal) {
       const path = host.socketPath(vm.id, socketNames.console);
       // Both are made together, and go together.

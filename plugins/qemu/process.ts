@@ -15,6 +15,8 @@ export type BootPlan = {
   readonly qmpSocket: string;
   readonly agentSocket: string;
   /** Not in plans of versions before it. */
+  readonly bulkSocket?: string;
+  /** Not in plans of versions before it. */
   readonly consoleSocket?: string;
   readonly shimLog: string;
   readonly exitFile: string;
@@ -36,7 +38,7 @@ export interface LaunchInput {
 const readyTimeoutMs = 10_000;
 const exitRecordMs = 2000;
 /** Where the supervisor puts the sockets, in the order of its `--listen`, and its own control channel behind them. */
-export const socketFds = { qmp: 3, agent: 4, events: 5 } as const;
+export const socketFds = { qmp: 3, agent: 4, bulk: 5, events: 6 } as const;
 
 /** Starts supervisor and VMM. @throws operation_failed when the VMM could not be executed or died at once */
 export async function launchVmm(input: LaunchInput, host: { readonly exec: Exec; readonly processes: Processes }): Promise<QemuHandle> {
@@ -62,11 +64,13 @@ function shimArgs(input: LaunchInput): string[] {
     'vmm', '--mark', plan.mark, ...netns, ...identity,
     '--log-dir', consoleDir(plan.dir), '--log-max', String(input.logMaxBytes), '--log-keep', String(keptBoots),
     '--exit-file', plan.exitFile, '--pid-file', plan.pidFile,
-    '--listen', plan.qmpSocket, '--listen', plan.agentSocket, '--events', 'qmp',
-    ...(plan.consoleSocket === undefined ? [] : ['--console', plan.consoleSocket]),
+    '--listen', plan.qmpSocket, '--listen', plan.agentSocket,
+    ...option('--listen', plan.bulkSocket), '--events', 'qmp', ...option('--console', plan.consoleSocket),
     '--', input.program, ...input.args,
   ];
 }
+
+const option = (name: string, value: string | undefined): string[] => (value === undefined ? [] : [name, value]);
 
 /** The error for a VMM that ended before it answered: its own last words are in the console log. */
 export async function endedAtStart(plan: BootPlan, cause?: unknown): Promise<Error> {
@@ -120,7 +124,7 @@ export async function endVmm(plan: BootPlan, handle: QemuHandle | undefined, pro
   const known: ProcessIdentity[] = handle ? [handle.process, handle.shim] : [];
   for (const process of known) await processes.end(process, { graceMs: 0 });
   for (const { process } of processes.findByMark(plan.mark)) await processes.end(process, { graceMs: 0 });
-  const sockets = [plan.qmpSocket, plan.agentSocket, ...(plan.consoleSocket === undefined ? [] : [plan.consoleSocket])];
+  const sockets = [plan.qmpSocket, plan.agentSocket, plan.bulkSocket, plan.consoleSocket].filter((path) => path !== undefined);
   const files = [...sockets, plan.exitFile, `${plan.exitFile}.tmp`, plan.pidFile, `${plan.pidFile}.tmp`, plan.shimLog];
   for (const path of files) await rm(path, { force: true });
 }

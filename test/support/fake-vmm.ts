@@ -62,6 +62,7 @@ export function createFakeAgent(builtin?: (vm: Vm, words: readonly string[]) => 
     },
     dial: (_, target) => Promise.reject(operationFailed(`Nothing listens on ${'path' in target ? target.path : `${target.host}:${target.port}`}`)),
     listen: () => Promise.reject(unsupported('Listening in a fake guest')),
+    bulkSocket: () => undefined,
     shutdown: () => Promise.resolve(),
   };
 }

@@ -140,17 +140,24 @@ function createHostInfo(store: Store, paths: Paths): HostInfo {
 }
 
 /** A peer whose connection a test closes. */
-export interface TestPeer { readonly peer: CallContext['peer']; close(): void; readonly offers: ((stream: FrameStream) => void)[] }
+export interface TestPeer {
+  readonly peer: CallContext['peer'];
+  close(): void;
+  readonly offers: ((stream: FrameStream) => void)[];
+  /** Of each offer: its client never came. */
+  readonly expiries: (() => void)[];
+}
 
 export function makePeer(): TestPeer {
   const listeners = new Set<() => void>();
   const offers: ((stream: FrameStream) => void)[] = [];
+  const expiries: (() => void)[] = [];
   return {
-    offers,
+    offers, expiries,
     peer: {
       id: 'test',
       onClose(listener) { listeners.add(listener); return () => { listeners.delete(listener); }; },
-      offerStream(open) { offers.push(open); return `ticket-${offers.length}`; },
+      offerStream(open, expired) { offers.push(open); expiries.push(expired); return `ticket-${offers.length}`; },
     },
     close() { for (const listener of listeners) listener(); },
   };
