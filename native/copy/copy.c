@@ -3,29 +3,73 @@
 #include "receive.h"
 #include "report.h"
 #include "send.h"
+#include "wire.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+
+#define COMMON_OPTIONS \
+  {"progress-fd", required_argument, NULL, 'p'}, {"port", required_argument, NULL, 'P'}, {"socket", required_argument, NULL, 'S'}, \
+  {"hello", required_argument, NULL, 'H'}, {"stall", required_argument, NULL, 'L'}, {"floor", required_argument, NULL, 'F'}
+
+static struct copy_wire_options wire;
 
 static int usage(void) {
   fprintf(stderr,
-          "usage: copy send [--base NAME] [--contents] [--progress-fd N] [--] PATH...\n"
-          "       copy receive [--name NAME | --into | --as] [--owners] [--devices] [--sync] [--progress-fd N] [--] DEST\n");
+          "usage: copy send [--base NAME] [--contents] [--progress-fd N] [DIRECT] [--] PATH...\n"
+          "       copy receive [--name NAME | --into | --as] [--owners] [--devices] [--sync] [--progress-fd N] [DIRECT] [--] DEST\n"
+          "DIRECT: --port HELLO | --socket PATH --hello HELLO --stall MILLISECONDS --floor BYTES_PER_SECOND\n");
   return COPY_USAGE;
 }
 
 static bool open_progress(const char *number) {
-  char *end;
-  errno = 0;
-  long fd = strtol(number, &end, 10);
-  if (errno || *end || end == number || fd < 0 || fd > 1 << 20 || fcntl((int)fd, F_GETFD) < 0) return false;
+  uint64_t fd;
+  if (!tar_decimal(number, strlen(number), &fd) || fd > 1 << 20 || fcntl((int)fd, F_GETFD) < 0) return false;
   copy_progress_open((int)fd);
   return true;
+}
+
+static bool take_hello(const char *digits) {
+  for (size_t i = 0; i < COPY_HELLO * 2; i++) {
+    char c = digits[i];
+    int value = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+    if (value < 0) return false;
+    wire.hello[i / 2] = (uint8_t)(wire.hello[i / 2] << 4 | value);
+  }
+  return digits[COPY_HELLO * 2] == 0;
+}
+
+static bool take_number(const char *text, uint64_t most, uint64_t *value) {
+  return tar_decimal(text, strlen(text), value) && *value > 0 && *value <= most;
+}
+
+// Which of them were said, in the order of the letters below.
+enum { SAID_PORT = 1, SAID_SOCKET = 2, SAID_HELLO = 4, SAID_STALL = 8, SAID_FLOOR = 16 };
+static unsigned said;
+
+// An option of both verbs.
+static bool take_common(int option, const char *value) {
+  static const char letters[] = "PSHLF";
+  const char *letter = option > 0 && option < 128 ? strchr(letters, option) : NULL;
+  if (option == 'p') return open_progress(value);
+  if (!letter || (said & 1u << (letter - letters))) return false;
+  said |= 1u << (letter - letters);
+  if (option == 'S') return *(wire.path = value) != 0;
+  if (option == 'L') return take_number(value, INT_MAX, &wire.stall_ms);
+  if (option == 'F') return take_number(value, UINT32_MAX, &wire.floor);
+  return take_hello(value);
+}
+
+// All that belongs together, or nothing of it.
+static bool use_wire(void) {
+  if (said == SAID_PORT) wire.kind = COPY_PORT;
+  else if (said == (SAID_SOCKET | SAID_HELLO | SAID_STALL | SAID_FLOOR)) wire.kind = COPY_SOCKET;
+  copy_wire_use(&wire);
+  return said == 0 || wire.kind != COPY_PIPE;
 }
 
 static bool is_name(const char *name) {
@@ -33,17 +77,17 @@ static bool is_name(const char *name) {
 }
 
 static int send_main(int argc, char **argv) {
-  static const struct option known[] = {{"base", required_argument, NULL, 'b'}, {"contents", no_argument, NULL, 'c'}, {"progress-fd", required_argument, NULL, 'p'}, {0}};
+  static const struct option known[] = {{"base", required_argument, NULL, 'b'}, {"contents", no_argument, NULL, 'c'}, COMMON_OPTIONS, {0}};
   struct copy_send_options options = {0};
   int option;
   while ((option = getopt_long(argc, argv, "+", known, NULL)) != -1) {
     if (option == 'b') options.base = optarg;
     else if (option == 'c') options.contents = true;
-    else if (option != 'p' || !open_progress(optarg)) return usage();
+    else if (!take_common(option, optarg)) return usage();
   }
   options.paths = argv + optind;
   options.path_count = argc - optind;
-  if (options.path_count < 1) return usage();
+  if (options.path_count < 1 || !use_wire()) return usage();
   if ((options.base || options.contents) && options.path_count > 1) return usage();
   if (options.base && !is_name(options.base)) return usage();
   for (int i = 0; i < options.path_count; i++)
@@ -54,7 +98,7 @@ static int send_main(int argc, char **argv) {
 static int receive_main(int argc, char **argv) {
   static const struct option known[] = {{"into", no_argument, NULL, 'i'},   {"as", no_argument, NULL, 'a'},      {"name", required_argument, NULL, 'n'},
                                         {"owners", no_argument, NULL, 'o'}, {"devices", no_argument, NULL, 'd'}, {"sync", no_argument, NULL, 's'},
-                                        {"progress-fd", required_argument, NULL, 'p'}, {0}};
+                                        COMMON_OPTIONS, {0}};
   struct copy_receive_options options = {.how = COPY_AUTO};
   int option;
   while ((option = getopt_long(argc, argv, "+", known, NULL)) != -1) {
@@ -65,9 +109,9 @@ static int receive_main(int argc, char **argv) {
     else if (option == 'o') options.owners = true;
     else if (option == 'd') options.devices = true;
     else if (option == 's') options.sync = true;
-    else if (option != 'p' || !open_progress(optarg)) return usage();
+    else if (!take_common(option, optarg)) return usage();
   }
-  if (argc - optind != 1 || !argv[optind][0]) return usage();
+  if (argc - optind != 1 || !argv[optind][0] || !use_wire()) return usage();
   if (options.name && (options.how != COPY_AUTO || !is_name(options.name))) return usage();
   options.destination = argv[optind];
   return copy_receive(&options);

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "report.h"
 #include "stream.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,11 +10,17 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SIZE (1 << 20)
+#define SIZE (4 << 20)
+// More than that no pipe gives at once.
+#define PIPE (1 << 20)
+// Less is cheaper moved than read around.
+#define MOVED 4096
 #define DRAINED (1 << 20)
 
-static uint8_t buffer[SIZE];
+// A block of the stream is at a block's place in it: O_DIRECT writes contents from here.
+_Alignas(4096) static uint8_t buffer[SIZE];
 static size_t at, end;
+static int source = 0;
 static uint64_t total;
 static int nothing = -1;
 static volatile sig_atomic_t stopped_by;
@@ -22,13 +29,12 @@ static volatile sig_atomic_t stopped_by;
 static void stop(int signal) {
   int saved = errno;
   stopped_by = signal;
-  dup2(nothing, 0);
+  dup2(nothing, source);
   errno = saved;
 }
 
-void copy_in_open(void) {
-  fcntl(0, F_SETPIPE_SZ, SIZE);
-  nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+static void take_signals(void) {
+  nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (nothing < 0) return;
   struct sigaction action = {.sa_handler = stop};
   sigemptyset(&action.sa_mask);
@@ -37,18 +43,29 @@ void copy_in_open(void) {
   sigaction(SIGTERM, &action, NULL);
 }
 
+void copy_in_open(void) {
+  take_signals();
+  if (copy_wire_on()) {
+    source = copy_wire_open(0);
+    end = copy_wire_greet(buffer, SIZE);
+  } else {
+    fcntl(0, F_SETPIPE_SZ, PIPE);
+  }
+}
+
 int copy_in_signal(void) { return stopped_by; }
 
 // Reads more behind what is buffered: false at the end.
 static bool fill(void) {
-  if (at > 0) {
-    memmove(buffer, buffer + at, end - at);
-    end -= at;
-    at = 0;
+  size_t to = at % COPY_BLOCK, room = copy_wire_on() ? SIZE : PIPE;
+  if (at > to && (end - at < MOVED || room - end < PIPE)) {
+    memmove(buffer + to, buffer + at, end - at);
+    end -= at - to;
+    at = to;
   }
   for (;;) {
     if (stopped_by) return false;
-    ssize_t n = read(0, buffer + end, SIZE - end);
+    int64_t n = copy_wire_on() ? copy_wire_read(buffer + end, room - end) : read(0, buffer + end, room - end);
     if (n < 0 && errno == EINTR) continue;
     if (n < 0) copy_fail("cannot read the stream: %s", strerror(errno));
     if (n == 0) return false;
@@ -81,6 +98,17 @@ size_t copy_in_some(const uint8_t **data, uint64_t want) {
   return n;
 }
 
+size_t copy_in_units(const uint8_t **data, size_t least, uint64_t want) {
+  while (end - at < least)
+    if (!fill()) return 0;
+  size_t n = end - at;
+  if (n > want) n = (size_t)want;
+  n -= n % COPY_UNIT;
+  *data = buffer + at;
+  at += n;
+  return n;
+}
+
 bool copy_in_exactly(void *into, size_t length) {
   uint8_t *out = into;
   while (length > 0) {
@@ -107,9 +135,10 @@ bool copy_in_skip(uint64_t length) {
 bool copy_in_empty(void) { return at == end; }
 
 int64_t copy_in_splice(int fd, uint64_t want) {
+  if (copy_wire_on()) return errno = EINVAL, -1;
   for (;;) {
     if (stopped_by) return 0;
-    ssize_t n = splice(0, NULL, fd, NULL, want < SIZE ? (size_t)want : SIZE, 0);
+    ssize_t n = splice(0, NULL, fd, NULL, want < PIPE ? (size_t)want : PIPE, 0);
     if (n < 0 && errno == EINTR) continue;
     if (n > 0) {
       total += (uint64_t)n;
@@ -120,6 +149,7 @@ int64_t copy_in_splice(int fd, uint64_t want) {
 }
 
 void copy_in_drain(void) {
+  if (copy_wire_on()) return;
   size_t drained = end - at;
   at = end = 0;
   while (drained < DRAINED) {
@@ -127,7 +157,7 @@ void copy_in_drain(void) {
     int n = poll(&ready, 1, 1000);
     if (n < 0 && errno == EINTR && !stopped_by) continue;
     if (n <= 0) return;
-    ssize_t length = read(0, buffer, SIZE);
+    ssize_t length = read(0, buffer, DRAINED);
     if (length <= 0) return;
     total += (uint64_t)length;
     drained += (size_t)length;

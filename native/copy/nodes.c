@@ -2,7 +2,6 @@
 #define _GNU_SOURCE
 #include "receive.h"
 #include "report.h"
-#include "stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,57 +29,6 @@ static void land(const struct copy_level *at, const struct tar_entry *entry) {
   if (!copy_land(copy_destination_holds() && copy_place_is_root(at))) tell_failed(at, entry, "put in place");
 }
 
-static bool write_all(int fd, const uint8_t *data, size_t length) {
-  while (length > 0) {
-    ssize_t n = write(fd, data, length);
-    if (n < 0 && errno == EINTR) continue;
-    if (n < 0) return false;
-    data += n;
-    length -= (size_t)n;
-  }
-  return true;
-}
-
-// Contents at the file's position. False with errno: the file takes no more.
-static bool write_range(int fd, uint64_t length, uint64_t *left) {
-  static bool no_splice;
-  while (length > 0) {
-    int64_t n;
-    if (length >= COPY_SPLICE_FROM && !no_splice && copy_in_empty()) {
-      n = copy_in_splice(fd, length);
-      if (n < 0 && errno == EINVAL) {
-        no_splice = true;
-        continue;
-      }
-    } else {
-      const uint8_t *data;
-      n = (int64_t)copy_in_some(&data, length);
-      // What was taken from the input is gone, written or not.
-      if (n > 0 && !write_all(fd, data, (size_t)n)) {
-        int error = errno;
-        *left -= (uint64_t)n;
-        errno = error;
-        return false;
-      }
-    }
-    if (n < 0) return false;
-    if (n == 0) tar_ended_early();
-    length -= (uint64_t)n;
-    *left -= (uint64_t)n;
-  }
-  return true;
-}
-
-static bool write_sparse(int fd, const struct tar_entry *entry, uint64_t *left) {
-  if (ftruncate(fd, (off_t)entry->size) < 0) return false;
-  for (size_t i = 0; i < entry->extent_count; i++) {
-    const struct tar_extent *extent = &entry->extents[i];
-    if (extent->length == 0) continue;
-    if (lseek(fd, (off_t)extent->offset, SEEK_SET) < 0 || !write_range(fd, extent->length, left)) return false;
-  }
-  return true;
-}
-
 struct making {
   const struct tar_entry *entry;
   mode_t mode;
@@ -101,7 +49,7 @@ static void make_file(struct copy_level *at, const char *file, const struct tar_
     tell_failed(at, entry, "make");
     return;
   }
-  bool good = entry->sparse ? write_sparse(fd, entry, left) : write_range(fd, entry->stored, left);
+  bool good = copy_contents(fd, entry, left);
   if (good) copy_set_file(fd, at, entry);
   int error = errno;
   // Some file systems tell of a full disk only now.

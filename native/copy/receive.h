@@ -105,6 +105,9 @@ void copy_make_open(const struct copy_receive_options *options);
 // Errors after which nothing else would work either.
 void copy_give_up_on(int error, const char *name);
 
+// contents.c: writes them into the new file. False with errno: it takes no more; *left is what of them is still in the stream.
+bool copy_contents(int fd, const struct tar_entry *entry, uint64_t *left);
+
 // remove.c: a tree of ours, without recursion. False: some of it is left.
 bool copy_remove_tree(int directory, const char *name);
 #endif

@@ -12,7 +12,11 @@
 
 #define SHOWN_PROBLEMS 20
 
+// What is told of the end waits so long for a reader of progress.
+#define SAY_MS 10000
+
 static uint64_t problems;
+static int code_on_fail = COPY_REFUSED;
 static const char *(*undo_on_fail)(void);
 
 // Names come from the other side: no control character of theirs reaches a terminal. C2 80 to C2 9F are the C1 controls in UTF-8.
@@ -94,7 +98,7 @@ void copy_fail(const char *format, ...) {
   size_t length = 6 + harmless(line, shown + 6, sizeof shown - 7);
   shown[length++] = '\n';
   write_all(2, shown, length);
-  exit(COPY_REFUSED);
+  exit(code_on_fail);
 }
 
 static int progress_fd = -1;
@@ -134,4 +138,17 @@ void copy_progress(uint64_t bytes) {
 
 void copy_progress_end(uint64_t bytes) {
   if (progress_fd >= 0) progress_line(bytes);
+}
+
+void copy_progress_say(const char *line) {
+  struct pollfd ready = {.fd = progress_fd, .events = POLLOUT};
+  if (progress_fd >= 0 && poll(&ready, 1, SAY_MS) == 1) write_all(progress_fd, line, strlen(line));
+}
+
+void copy_stalled(uint64_t moved) {
+  char line[48];
+  snprintf(line, sizeof line, "stalled %llu\n", (unsigned long long)moved);
+  copy_progress_say(line);
+  code_on_fail = COPY_STALLED;
+  copy_fail("the other end stalled");
 }

@@ -291,5 +291,6 @@ int copy_send(const struct copy_send_options *options) {
   tar_write_end();
   copy_out_flush();
   copy_progress_end(copy_out_bytes());
+  copy_out_settle();
   return copy_result();
 }

@@ -2,6 +2,7 @@
 #include "report.h"
 #include "stream.h"
 #include "tar.h"
+#include "wire.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -212,7 +213,7 @@ void tar_write(const struct tar_entry *entry) {
 }
 
 void tar_write_end(void) {
-  // Other tars complain about less than a record of 20 blocks.
   copy_out_zeros(2 * COPY_BLOCK);
-  copy_out_zeros((10240 - copy_out_bytes() % 10240) % 10240);
+  // Other tars complain about less than a record of 20 blocks. They are not at the end of a wire, where a receiver stops at the end mark.
+  if (!copy_wire_on()) copy_out_zeros((10240 - copy_out_bytes() % 10240) % 10240);
 }
