@@ -1,10 +1,14 @@
-import { openGuestEnd } from '../copy/guest-end.ts';
+import { DirectEnd } from '../copy/direct-end.ts';
+import { openGuestEnd, type OpenGuestEnd } from '../copy/guest-end.ts';
 import { HostEnd } from '../copy/host-end.ts';
+import type { Report } from '../copy/host-program.ts';
 import { parseOperand, showOperand } from '../copy/operand.ts';
-import { planCopy, type EndPlan } from '../copy/plan.ts';
-import { createCopyProgress } from '../copy/progress.ts';
+import { planCopy, type CopyPlan, type EndPlan } from '../copy/plan.ts';
+import { createCopyProgress, type CopyProgress } from '../copy/progress.ts';
 import { runCopy } from '../copy/run-copy.ts';
+import { runDirect } from '../copy/run-direct.ts';
 import { StdinEnd, StdoutEnd } from '../copy/stream-end.ts';
+import type { Surroundings } from '../copy/supervise.ts';
 import type { CommandContext, Handler } from '../command.ts';
 import { Interrupts, interruptExitCode } from '../interrupts.ts';
 import { usageError } from '../parse.ts';
@@ -18,9 +22,7 @@ const handler: Handler = async (ctx) => {
   const progress = createCopyProgress(io, { quiet: flags.on('quiet'), width: process.stderr.columns });
   const interrupts = new Interrupts((signal) => process.exit(interruptExitCode(signal)));
   try {
-    // The guest's end first: a missing VM is told before anything runs here.
-    const ends = await openEnds(ctx, plan, { say: (label, line) => progress.say(`${label}: ${line}`), onName: (name) => progress.at(name) });
-    return await runCopy({ ...ends, progress, interrupts, target: showOperand(target) });
+    return await copy(ctx, plan, { progress, interrupts, target: showOperand(target) });
   } finally {
     progress.end();
     interrupts.dispose();
@@ -28,13 +30,35 @@ const handler: Handler = async (ctx) => {
 };
 export default handler;
 
-interface Listeners { readonly say: (label: string, line: string) => void; readonly onName: (name: string) => void }
-
-async function openEnds(ctx: CommandContext, plan: { readonly source: EndPlan; readonly target: EndPlan }, listeners: Listeners) {
-  const onHost = (words: readonly string[]): HostEnd => new HostEnd(words, { say: (line) => listeners.say('host', line), onName: listeners.onName });
-  const inGuest = async (end: EndPlan) => (end.on === 'guest' ? openGuestEnd(await ctx.daemon(), end.params, (line) => listeners.say(end.params.ref, line)) : undefined);
+async function copy(ctx: CommandContext, plan: CopyPlan, around: Surroundings): Promise<number> {
+  const { progress } = around;
+  const sayAs = (label: string) => (line: string): void => progress.say(`${label}: ${line}`);
+  const inGuest = async (end: EndPlan): Promise<OpenGuestEnd | undefined> => (
+    end.on === 'guest' ? openGuestEnd(await ctx.daemon(), end.params, sayAs(end.params.ref)) : undefined);
+  // The guest's end first: a missing VM is told before anything runs here.
   const [sourceGuest, targetGuest] = [await inGuest(plan.source), await inGuest(plan.target)];
-  const source = sourceGuest ?? (plan.source.on === 'host' ? onHost(plan.source.words) : new StdinEnd());
-  const sink = targetGuest ?? (plan.target.on === 'host' ? onHost(plan.target.words) : new StdoutEnd());
-  return { source, sink };
+  const guest = sourceGuest ?? targetGuest;
+  const other = sourceGuest === undefined ? plan.source : plan.target;
+  if (guest?.direct !== undefined && other.on === 'host') {
+    const host = new DirectEnd(other.words, { say: sayAs('host'), onReport: showAll(progress), way: guest.direct, guest: guest.params });
+    return runDirect({ ...around, host, guest: guest.end, direction: guest.params.direction });
+  }
+  const onHost = (words: readonly string[]): HostEnd => new HostEnd(words, { say: sayAs('host'), onReport: showName(progress) });
+  const source = sourceGuest?.end ?? (plan.source.on === 'host' ? onHost(plan.source.words) : new StdinEnd());
+  const sink = targetGuest?.end ?? (plan.target.on === 'host' ? onHost(plan.target.words) : new StdoutEnd());
+  return runCopy({ ...around, source, sink });
+}
+
+/** Of a stream through our hands the bytes are counted here. */
+const showName = (progress: CopyProgress) => (report: Report): void => {
+  if (report.kind === 'progress') progress.at(report.name);
+};
+
+function showAll(progress: CopyProgress): (report: Report) => void {
+  let before = 0;
+  return (report) => {
+    if (report.kind !== 'progress') return;
+    progress.moved(report.bytes - before, report.name);
+    before = report.bytes;
+  };
 }

@@ -12,6 +12,12 @@ export interface Ended {
 /** What the receiving end says when it has put nothing in place, or only a part. */
 const outcome = /(?:^|: )(nothing was put in place|\d+ entr(?:y was|ies were) in place already)$/;
 
+/** Whether an end knows no more than that the other one is gone. */
+export const saysOnlyThatTheOtherIsGone = ({ result, last }: Ended): boolean => 'code' in result && /^the (?:other end is gone|stream ended early)/.test(last ?? '');
+
+/** Whether it is the daemon that says why an end failed: its errors carry the id of their operation. */
+export const isToldByDaemon = (result: EndResult): boolean => 'error' in result && isBangerError(result.error) && result.error.detail?.['opId'] !== undefined;
+
 /**
  * The error of a copy whose `cause` failed. `receiver` is the other end where that one received: its last line says what has become of the
  * destination.

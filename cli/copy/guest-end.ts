@@ -1,6 +1,6 @@
 // A guest's end of a copy: frames of the daemon, which has the guest agent run the program that both ends share.
-import { frameKind, type VmCopyParams, type WireError } from '../../core/api.ts';
-import { BangerError, type ErrorCode } from '../../core/errors.ts';
+import { frameKind, type VmCopyParams, type VmCopyResult, type WireError } from '../../core/api.ts';
+import { BangerError, isBangerError, type ErrorCode } from '../../core/errors.ts';
 import type { FrameStream } from '../../core/plugin-api.ts';
 import type { Daemon } from '../daemon-link.ts';
 import type { EndResult, Sink, Source } from './end.ts';
@@ -13,13 +13,30 @@ const frameBytes = 32 * 1024;
 /** How long the guest may take to end after it was asked to; then the stream is given up and the daemon sees to it. */
 const stopGraceMs = 5000;
 
+export interface OpenGuestEnd {
+  readonly end: GuestEnd;
+  readonly params: VmCopyParams;
+  /** The stream does not go through the daemon but this way; only where it was asked for. */
+  readonly direct: VmCopyResult['direct'];
+}
+
 /** Begins it. @throws not_found; not_running and what else keeps the daemon from it */
-export async function openGuestEnd(daemon: Daemon, params: VmCopyParams, say: (line: string) => void): Promise<GuestEnd> {
-  const { ticket } = await daemon.call('vm.copy', params);
+export async function openGuestEnd(daemon: Daemon, params: VmCopyParams, say: (line: string) => void): Promise<OpenGuestEnd> {
+  const { ticket, direct } = await beginCopy(daemon, params);
   const end = new GuestEnd(await daemon.attach(ticket), params.ref, say);
-  // A source's frames wait until somebody takes them.
-  if (params.direction === 'in') end.listen();
-  return end;
+  // The frames of a source that sends its stream here wait until somebody takes them.
+  if (params.direction === 'in' || direct !== undefined) end.listen();
+  return { end, params, direct };
+}
+
+async function beginCopy(daemon: Daemon, params: VmCopyParams): Promise<VmCopyResult> {
+  try {
+    return await daemon.call('vm.copy', params);
+  } catch (error) {
+    // A busy daemon of an older build does not know the direct way, and refuses what it does not know.
+    if (params.direct !== true || !isBangerError(error) || error.code !== 'bad_request') throw error;
+    return daemon.call('vm.copy', { ...params, direct: undefined });
+  }
 }
 
 export class GuestEnd implements Source, Sink {
@@ -29,6 +46,8 @@ export class GuestEnd implements Source, Sink {
   readonly #ended = Promise.withResolvers<EndResult>();
   #write: ((bytes: Buffer) => Promise<void>) | undefined;
   #stopTimer: NodeJS.Timeout | undefined;
+  #isAsked = false;
+  #isFinished = false;
   #over = false;
 
   constructor(stream: FrameStream, label: string, say: (line: string) => void) {
@@ -55,7 +74,10 @@ export class GuestEnd implements Source, Sink {
     for (let at = 0; at < bytes.length; at += frameBytes) await this.#send(bytes.subarray(at, at + frameBytes));
   }
 
+  /** No more comes, or in a direct copy: this host's end is through. Safe to call again. */
   finish(): void {
+    if (this.#isFinished) return;
+    this.#isFinished = true;
     void this.#send(Buffer.alloc(0));
   }
 
@@ -63,10 +85,21 @@ export class GuestEnd implements Source, Sink {
     if (!this.#over) await this.#stream.send(frameKind.stdin, bytes).catch(() => undefined); // onClose tells
   }
 
-  stop(): void {
-    if (this.#over || this.#stopTimer !== undefined) return;
+  /** As `stop`, but in the time that it needs; the daemon bounds it once we are through. */
+  askToEnd(): void {
+    if (this.#over || this.#isAsked) return;
+    this.#isAsked = true;
     this.#stream.send(frameKind.signal, Buffer.from('TERM')).catch(() => undefined); // onClose tells
-    this.#stopTimer = setTimeout(() => this.#stream.destroy(), stopGraceMs);
+  }
+
+  stop(): void {
+    this.askToEnd();
+    if (!this.#over) this.#stopTimer ??= setTimeout(() => this.abandon(), stopGraceMs);
+  }
+
+  /** Waits no longer: the daemon, which sees us gone, hangs it up. */
+  abandon(): void {
+    this.#stream.destroy();
   }
 
   #onFrame(kind: number, payload: Buffer): Promise<void> | void {

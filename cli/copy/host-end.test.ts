@@ -15,7 +15,9 @@ function start(verb: string, script: string): HostEnd {
   const program = join(dir, `p${Math.random()}`);
   writeFileSync(program, `#!/bin/sh\n${script}\n`);
   chmodSync(program, 0o755);
-  return new HostEnd([verb, '--', 'x'], { say: (line) => said.push(line), onName: (name) => names.push(name), program });
+  return new HostEnd([verb, '--', 'x'], {
+    say: (line) => said.push(line), onReport: (report) => { if (report.kind === 'progress') names.push(report.name); }, program,
+  });
 }
 
 test('a sender has ended when the last piece of its stream was taken, however late', async () => {
@@ -45,7 +47,7 @@ test('one that is stopped, or is not there, says so', async () => {
   const end = start('receive', 'exec sleep 60');
   end.stop();
   expect(await end.ended).toMatchObject({ error: { code: 'operation_failed' } });
-  const missing = new HostEnd(['receive', '--', 'x'], { say: () => undefined, onName: () => undefined, program: join(dir, 'none') });
+  const missing = new HostEnd(['receive', '--', 'x'], { say: () => undefined, onReport: () => undefined, program: join(dir, 'none') });
   expect(await missing.ended).toMatchObject({ error: { code: 'missing_requirement' } });
   missing.stop();
 });

@@ -31,12 +31,12 @@ describe('the plan', () => {
   test('into a guest: the tree keeps its name, owners and devices', () => {
     expect(plan('src/tree', 'devbox:/srv', { user: 'dev' })).toEqual({
       source: { on: 'host', words: ['send', '--', 'src/tree'] },
-      target: { on: 'guest', params: { ref: 'devbox', direction: 'in', path: '/srv', owners: true, user: 'dev', name: 'tree', devices: true } },
+      target: { on: 'guest', params: { ref: 'devbox', direction: 'in', path: '/srv', owners: true, user: 'dev', name: 'tree', devices: true, direct: true } },
     });
   });
   test('out of a guest: the name is the one asked for, and no device nodes', () => {
     expect(plan('devbox:/etc/', '.')).toEqual({
-      source: { on: 'guest', params: { ref: 'devbox', direction: 'out', path: '/etc/' } },
+      source: { on: 'guest', params: { ref: 'devbox', direction: 'out', path: '/etc/', direct: true } },
       target: { on: 'host', words: ['receive', '--name', 'etc', '--owners', '--', '.'] },
     });
     expect(plan('devbox:/etc', '.', { owners: false }).target).toEqual({ on: 'host', words: ['receive', '--name', 'etc', '--', '.'] });
@@ -44,7 +44,7 @@ describe('the plan', () => {
   });
   test('contents have no name of their own', () => {
     expect(plan('devbox:/etc/.', 'out')).toEqual({
-      source: { on: 'guest', params: { ref: 'devbox', direction: 'out', path: '/etc/.', contents: true } },
+      source: { on: 'guest', params: { ref: 'devbox', direction: 'out', path: '/etc/.', contents: true, direct: true } },
       target: { on: 'host', words: ['receive', '--owners', '--', 'out'] },
     });
   });

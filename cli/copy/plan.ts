@@ -29,11 +29,17 @@ export function planCopy(wish: CopyWish): CopyPlan {
   return { source: planSource(wish), target: planTarget(wish) };
 }
 
-function planSource({ source, user }: CopyWish): EndPlan {
+function planSource({ source, target, user }: CopyWish): EndPlan {
   if (source.kind === 'stream') return { on: 'stream' };
   const contents = meansContents(source.path);
   if (source.kind === 'host') return { on: 'host', words: ['send', ...(contents ? ['--contents'] : []), '--', source.path] };
-  return { on: 'guest', params: { ref: source.ref, direction: 'out', path: source.path, ...(user === undefined ? {} : { user }), ...(contents ? { contents } : {}) } };
+  return {
+    on: 'guest',
+    params: {
+      ref: source.ref, direction: 'out', path: source.path,
+      ...(user === undefined ? {} : { user }), ...(contents ? { contents } : {}), ...direct(target),
+    },
+  };
 }
 
 /**
@@ -55,6 +61,10 @@ function planTarget({ source, target, user, owners, isRoot }: CopyWish): EndPlan
       ...(source.kind === 'stream' ? { place: 'into' as const } : {}),
       // What comes from this host is the user's own; another guest's is not.
       ...(source.kind === 'guest' ? {} : { devices: true }),
+      ...direct(source),
     },
   };
 }
+
+/** This host's program can move the stream by itself; our stdin and stdout, and another guest, cannot. */
+const direct = (other: Operand): Pick<VmCopyParams, 'direct'> => (other.kind === 'host' ? { direct: true } : {});

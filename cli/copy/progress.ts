@@ -5,8 +5,8 @@ import { printable } from '../render/table.ts';
 import { formatBytes } from '../render/units.ts';
 
 export interface CopyProgress {
-  /** So many more bytes have gone over. */
-  moved(bytes: number): void;
+  /** So many more bytes have gone over; `name` is what they belong to. */
+  moved(bytes: number, name?: string): void;
   at(name: string): void;
   /** A line that stays, above the live one. */
   say(line: string): void;
@@ -50,8 +50,9 @@ export function createCopyProgress(io: Io, options: CopyProgressOptions): CopyPr
     drawn = true;
   };
   return {
-    moved(more) {
+    moved(more, what) {
       bytes += more;
+      name = what ?? name;
       if (live) draw();
     },
     at(what) {
