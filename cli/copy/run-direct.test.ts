@@ -74,6 +74,14 @@ describe('a copy into a guest', () => {
     expect(readFileSync(join(dir, 'words'), 'utf8')).toBe(`send --progress-fd 3 --socket ${way.socket} --hello ${way.hello} --stall 240000 --floor 1024 -- x\n`);
   });
 
+  test('tells the guest once, also where the host ends before it', async () => {
+    const { daemon, done, hostEnded } = begin('in', 'echo sent >&3');
+    expect(await hostEnded).toEqual({ code: 0 });
+    await through(daemon);
+    await exitWith(daemon, { code: 0 });
+    expect([await done, heard(daemon)]).toEqual([0, ['stdin ']]);
+  });
+
   test('is partial when either end says so', async () => {
     const { daemon, done } = begin('in', `echo "copy: a: Permission denied" >&2; echo sent >&3; ${control}; exit 1`);
     await through(daemon);
