@@ -41,7 +41,11 @@ interface Guest {
   readonly done: Promise<number | Error>;
   exit(code: number): Promise<void>;
 }
-interface Way { readonly onHost: (socket: Socket) => void; readonly stallLimitMs?: number }
+interface Way {
+  /** The host has connected and said its hello. */
+  readonly onHost: (socket: Socket) => void;
+  readonly stallLimitMs?: number;
+}
 
 let count = 0;
 async function begin(words: readonly string[], { onHost, stallLimitMs = 60_000 }: Way): Promise<Guest> {
@@ -49,7 +53,11 @@ async function begin(words: readonly string[], { onHost, stallLimitMs = 60_000 }
   server = createServer({ allowHalfOpen: true }, (socket) => {
     sockets.push(socket);
     socket.on('error', () => undefined); // the host may leave at any time
-    onHost(socket);
+    // It says no more until it has the answer.
+    socket.once('data', (said) => {
+      socket.pause();
+      if (said.equals(hello)) onHost(socket);
+    });
   });
   await new Promise<void>((done) => { server.listen(path, done); });
   const direction = words[0] === 'send' ? 'in' : 'out';
@@ -79,7 +87,7 @@ test('into a guest: the stream is whole, and ends with the host', async () => {
   const [taken, out] = [[] as Buffer[], place()];
   const ended = Promise.withResolvers<void>();
   const { daemon, done, exit } = await begin(['send', '--', source], {
-    onHost: (socket) => socket.on('data', (bytes) => taken.push(bytes)).on('end', () => ended.resolve()).write(hello),
+    onHost: (socket) => socket.on('data', (bytes) => taken.push(bytes)).on('end', () => ended.resolve()).resume().write(hello),
   });
   await waitFor('the end of the stream', isThrough(daemon));
   await exit(0);
@@ -115,7 +123,7 @@ test('into a guest that refuses in the middle: its reason is the reason', async 
       socket.once('data', () => {
         socket.pause();
         void daemon.send(frameKind.stderr, 'copy: /srv/tree: No space left on device: nothing was put in place\n').then(() => exit(3));
-      });
+      }).resume();
     },
   });
   expect(await done).toMatchObject({ message: 'one: /srv/tree: No space left on device; nothing was put in place (there)' });
