@@ -16,7 +16,7 @@ import { runDirect } from './run-direct.ts';
 const root = resolve(import.meta.dirname, '../..');
 const program = join(root, 'dist/native/copy');
 const hello = Buffer.from('00112233445566778899aabbccddeeff', 'hex');
-const area = temporary('direct');
+const area = temporary('direct-program');
 const source = join(area.dir, 'tree');
 /** More than all buffers on the way hold. */
 const big = Buffer.alloc(8 * 1024 * 1024, 'all of it');
@@ -42,7 +42,7 @@ interface Guest {
   exit(code: number): Promise<void>;
 }
 interface Way {
-  /** The host has connected and said its hello. */
+  /** The host has connected. */
   readonly onHost: (socket: Socket) => void;
   readonly stallLimitMs?: number;
 }
@@ -53,11 +53,7 @@ async function begin(words: readonly string[], { onHost, stallLimitMs = 60_000 }
   server = createServer({ allowHalfOpen: true }, (socket) => {
     sockets.push(socket);
     socket.on('error', () => undefined); // the host may leave at any time
-    // It says no more until it has the answer.
-    socket.once('data', (said) => {
-      socket.pause();
-      if (said.equals(hello)) onHost(socket);
-    });
+    onHost(socket);
   });
   await new Promise<void>((done) => { server.listen(path, done); });
   const direction = words[0] === 'send' ? 'in' : 'out';
@@ -93,7 +89,10 @@ test('into a guest: the stream is whole, and ends with the host', async () => {
   await exit(0);
   expect(await done).toBe(0);
   await ended.promise;
-  expect(await run(program, ['receive', '--', out], { input: Buffer.concat(taken) })).toMatchObject({ code: 0, err: '' });
+  const all = Buffer.concat(taken);
+  // A hello of the host's own, where it says one, is none of the stream.
+  const stream = all.subarray(0, hello.length).equals(hello) ? all.subarray(hello.length) : all;
+  expect(await run(program, ['receive', '--', out], { input: stream })).toMatchObject({ code: 0, err: '' });
   expect([readFileSync(join(out, 'tree/a/big')).equals(big), entries(join(out, 'tree'))]).toEqual([true, ['a', 'small']]);
 });
 
