@@ -134,7 +134,7 @@ export interface VmCopyParams {
 export interface VmCopyDirect {
   /** Path of the unix socket at whose other end the guest is. */
   readonly socket: string;
-  /** 32 hexadecimal digits: the bytes that come first from this copy's guest. */
+  /** 32 hexadecimal digits: the bytes that both ends say first, the client before the guest. */
   readonly hello: string;
   /** How long the guest's turns may last in sum while less than the floor moves. */
   readonly stallLimitMs: number;

@@ -8,16 +8,16 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-// In an emulated guest the page cache costs ten times what the disk does. Smaller files do not gain from going past it, as each write waits for the disk.
-#define DIRECT_FROM (512 << 10)
+// In an emulated guest the page cache costs several times what the disk does. Smaller files do not gain from going past it, as each write waits for the disk.
+#define DIRECT_FROM (256 << 10)
 #define DIRECT_PIECE (1 << 20)
 
 // The file takes whole units from here past the cache.
 static bool direct;
 
 static bool set_direct(int fd, bool on) {
-  int flags = fcntl(fd, F_GETFL);
-  direct = flags >= 0 && fcntl(fd, F_SETFL, on ? flags | O_DIRECT : flags & ~O_DIRECT) == 0 && on;
+  // Of what F_SETFL can set, a file that we opened to write has nothing else.
+  direct = fcntl(fd, F_SETFL, on ? O_DIRECT : 0) == 0 && on;
   return direct == on;
 }
 
@@ -91,6 +91,9 @@ static bool write_direct(int fd, uint64_t length, uint64_t *left) {
 
 bool copy_contents(int fd, const struct tar_entry *entry, uint64_t *left) {
   if (entry->sparse) return write_sparse(fd, entry, left);
-  if (copy_wire_is_port() && entry->stored >= DIRECT_FROM && !write_direct(fd, entry->stored, left)) return false;
+  bool is_past = copy_wire_is_port() && entry->stored >= DIRECT_FROM;
+  if (is_past && !write_direct(fd, entry->stored, left)) return false;
+  // Of a file that grows, ext4 writes the inode into its journal with each page: a third of all its work.
+  if (!is_past && entry->stored > COPY_UNIT && ftruncate(fd, (off_t)entry->stored) < 0) return false;
   return write_range(fd, *left, left);
 }

@@ -28,6 +28,19 @@ function room(): string {
 }
 
 describe("the guest's end", () => {
+  it('answers nothing but its hello, and drops what came before', async () => {
+    const here = room();
+    // Such as a host's whose own guest has failed, and which does not know it yet.
+    const other = Buffer.concat([file('other'), randomBytes(3_000_000), Buffer.concat(Array.from({ length: 300 }, (_, i) => helloBytes.subarray(0, i % 16)))]);
+    const { end: receiver, port } = await ends.guest(['receive', join(here, 'dest')], false);
+    const got = collect(port);
+    port.resume();
+    for (const part of [other, helloBytes.subarray(0, 5)]) await new Promise((resolve) => port.write(part, resolve));
+    expect([receiver.running, got.bytes.length]).toEqual([true, 0]);
+    port.write(Buffer.concat([helloBytes.subarray(5), file('f'), end]));
+    expect([await receiver.over(), receiver.err, got.bytes, readdirSync(here)]).toEqual([0, '', helloBytes, ['dest']]);
+  });
+
   it('says hello first, and stays until the host has gone or speaks', async () => {
     const here = room();
     writeFileSync(join(here, 'one'), 'text');
@@ -127,12 +140,17 @@ describe('a port that nobody has come to', () => {
     return { end: running, slave };
   }
 
-  it('is waited for', async () => {
+  it('is waited for, and whoever leaves without a hello is none', async () => {
     const here = room();
     const { end: receiver, slave } = await waiting(['receive', '--port', hello, join(here, 'dest')]);
     await waitFor('the signals to be taken', () => caught(receiver));
-    const fd = openSync(slave, constants.O_RDWR | constants.O_NOCTTY);
-    writeSync(fd, Buffer.concat([file('f'), end]));
+    const say = (bytes: Buffer): number => {
+      const fd = openSync(slave, constants.O_RDWR | constants.O_NOCTTY);
+      writeSync(fd, bytes);
+      return fd;
+    };
+    closeSync(say(randomBytes(100)));
+    const fd = say(Buffer.concat([helloBytes, file('f'), end]));
     expect([await receiver.over(), receiver.err]).toEqual([0, '']);
     closeSync(fd);
     expect(readFileSync(join(here, 'dest'), 'utf8')).toBe('text');

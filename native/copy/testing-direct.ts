@@ -88,8 +88,8 @@ export class Ends {
     return this.keep(new Running(spawn(this.#program, words, { stdio: ['pipe', 'ignore', 'pipe', 'pipe'] })));
   }
 
-  /** The guest's end, and the other side of its port. */
-  async guest(args: readonly string[]): Promise<{ end: Running; port: Socket }> {
+  /** The guest's end, and the other side of its port; the host that it waits for has come, unless `hosts` is false. */
+  async guest(args: readonly string[], hosts = true): Promise<{ end: Running; port: Socket }> {
     const { path, client } = await this.chardev();
     const own = connect(path).pause();
     await once(own, 'connect');
@@ -97,6 +97,7 @@ export class Ends {
     const stdio = args[0] === 'send' ? (['ignore', own, 'pipe'] as const) : ([own, 'ignore', 'pipe'] as const);
     const child = spawn(this.#program, [args[0]!, '--port', hello, ...args.slice(1)], { stdio: [...stdio] });
     own.destroy();
+    if (hosts) port.write(helloBytes);
     return { end: this.keep(new Running(child)), port };
   }
 
@@ -112,7 +113,7 @@ export class Ends {
 
   /** Both ends, joined as QEMU joins them: a host that leaves is seen by the guest, a guest that leaves is not seen by the host. */
   async joined(from: readonly string[], to: readonly string[], into: 'guest' | 'host'): Promise<{ host: Running; guest: Running }> {
-    const inside = await this.guest(into === 'guest' ? to : from);
+    const inside = await this.guest(into === 'guest' ? to : from, false);
     const { path, client } = await this.chardev();
     const outside = this.host(path, into === 'guest' ? from : to);
     const socket = await client;

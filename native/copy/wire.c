@@ -13,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-// How long a guest's end waits for the host to come, and for it to go.
+// How long a guest's end waits for its host to come, and for it to go.
 #define HOST_MS 60000
 #define LOOK_MS 5
 // A receiver believes that the other end is over when nothing comes for so long after it was told so.
@@ -126,19 +126,6 @@ void copy_wire_write(const uint8_t *data, size_t length) {
   }
 }
 
-// A port says that it was hung up until somebody on the host is there, and wakes nobody then.
-static void wait_for_host(void) {
-  uint64_t until = now() + (uint64_t)HOST_MS * NS_PER_MS;
-  for (;;) {
-    struct pollfd port = {.fd = wire, .events = POLLIN};
-    poll(&port, 1, 0);
-    if (copy_in_signal()) gone();
-    if (!(port.revents & POLLHUP)) return;
-    if (now() >= until) copy_fail("nobody came to the other end");
-    poll(NULL, 0, LOOK_MS);
-  }
-}
-
 static int connect_to(const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   int size = SOCKET_BUFFER;
@@ -178,15 +165,25 @@ static const uint8_t *find_hello(const uint8_t *in, size_t length) {
   return NULL;
 }
 
-size_t copy_wire_greet(uint8_t *buffer, size_t size) {
-  size_t have = 0, skipped = 0;
-  if (is.kind == COPY_PORT) {
-    wait_for_host();
-    copy_wire_write(is.hello, COPY_HELLO);
-    return 0;
+// A port tells nobody that a host has come, so it is looked at. Who is there may be the host of an earlier copy yet, and leave: that is no end.
+static int64_t look_for_host(uint8_t *into, size_t room, uint64_t until) {
+  for (;;) {
+    ssize_t n = read(wire, into, room);
+    if (copy_in_signal()) gone();
+    if (now() >= until) copy_fail("nobody came to the other end");
+    if (n > 0) return n;
+    poll(NULL, 0, LOOK_MS);
   }
-  while (skipped <= SKIPPED) {
-    int64_t n = copy_wire_read(buffer + have, size - have);
+}
+
+size_t copy_wire_greet(uint8_t *buffer, size_t size) {
+  bool port = is.kind == COPY_PORT;
+  uint64_t until = now() + (uint64_t)HOST_MS * NS_PER_MS;
+  if (!port) copy_wire_write(is.hello, COPY_HELLO);
+  // Nothing that the other end has done.
+  moved = 0;
+  for (size_t have = 0, skipped = 0; port || skipped <= SKIPPED;) {
+    int64_t n = port ? look_for_host(buffer + have, size - have, until) : copy_wire_read(buffer + have, size - have);
     if (n < 0) copy_fail("cannot read the stream: %s", strerror(errno));
     if (n == 0) gone();
     have += (size_t)n;
@@ -194,8 +191,10 @@ size_t copy_wire_greet(uint8_t *buffer, size_t size) {
     size_t done = hello ? (size_t)(hello - buffer) + COPY_HELLO : have < COPY_HELLO ? 0 : have - COPY_HELLO + 1;
     have -= done;
     memmove(buffer, buffer + done, have);
-    if (hello) return have;
     skipped += done;
+    if (!hello) continue;
+    if (port) copy_wire_write(is.hello, COPY_HELLO);
+    return have;
   }
   copy_fail("the guest does not answer as expected");
 }

@@ -9,7 +9,7 @@
 
 struct copy_wire_options {
   enum { COPY_PIPE, COPY_PORT, COPY_SOCKET } kind;
-  // What the guest's end says first, so that nobody takes what an earlier copy left on the way for this one's.
+  // What each end says first, so that nobody takes what an earlier copy left on the way, or an earlier copy's host, for this one's.
   uint8_t hello[COPY_HELLO];
   // Of a socket: its path, how long the other end may keep this one waiting in sum, and the bytes a second that begin the count anew.
   const char *path;
@@ -23,7 +23,7 @@ bool copy_wire_on(void);
 bool copy_wire_is_port(void);
 // Connects and answers the descriptor; `own` is stdin or stdout, which is the port.
 int copy_wire_open(int own);
-// Says or waits for the hello. What came behind it is moved to the buffer's begin: its length is the answer.
+// Says hello and waits for the other end's. What came behind it is moved to the buffer's begin: its length is the answer.
 size_t copy_wire_greet(uint8_t *buffer, size_t size);
 // One byte at least, and what is there without waiting; 0: the end. -1 with errno.
 int64_t copy_wire_read(uint8_t *into, size_t room);

@@ -38,7 +38,7 @@ export type CopyParams = z.output<typeof copyParams>;
 /** What the client's end of a direct copy needs. */
 export const directWay = z.object({
   socket: z.string().describe('Path of the unix socket at whose other end the guest is'),
-  hello: z.string().regex(/^[0-9a-f]{32}$/).describe("16 bytes in hexadecimal that come first from this copy's guest; what comes before is an earlier one's"),
+  hello: z.string().regex(/^[0-9a-f]{32}$/).describe("16 bytes in hexadecimal that both ends say first, the client before the guest; what comes before them is an earlier copy's"),
   stallLimitMs: z.number().describe('How long the turns of the guest may last in sum while less than the floor moves'),
   floorBytesPerSecond: z.number().describe('Slower than this over the whole limit counts as standing still'),
 });
