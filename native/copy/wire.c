@@ -72,6 +72,17 @@ static void listen_to_control(void) {
   other_is_over = true;
 }
 
+// A port tells of hosts that come and go by another queue than their data comes by: the hangup of an earlier host can come after the next one's hello,
+// and the news of that one after it. So only a hangup that lasts is one.
+static bool is_lost(void) {
+  struct pollfd port = {.fd = wire, .events = POLLIN};
+  for (int ms = 0; is.kind == COPY_PORT && ms < SILENCE_MS && !copy_in_signal(); ms += LOOK_MS) {
+    if (poll(&port, 1, 0) == 0 || !(port.revents & (POLLHUP | POLLERR))) return false;
+    poll(NULL, 0, LOOK_MS);
+  }
+  return true;
+}
+
 // Until the wire can be read or written. False: there is nobody to wait for any more.
 static bool wait_for(short events) {
   for (;;) {
@@ -81,7 +92,7 @@ static bool wait_for(short events) {
     int ready = wait_on(fds, 2, other_is_over ? SILENCE_MS : timeout);
     if (ready == 0 && other_is_over) return false;
     if (ready <= 0) continue;
-    if (fds[0].revents) return events == POLLIN || !(fds[0].revents & (POLLHUP | POLLERR));
+    if (fds[0].revents) return events == POLLIN || !(fds[0].revents & (POLLHUP | POLLERR)) || !is_lost();
     listen_to_control();
   }
 }
@@ -96,7 +107,8 @@ int64_t copy_wire_read(uint8_t *into, size_t room) {
       continue;
     }
     if (n < 0 && errno != ECONNRESET) return -1;
-    if (n <= 0) break;
+    if (n <= 0 && (got > 0 || is_lost())) break;
+    if (n <= 0) continue;
     got += (size_t)n;
     // A port gives a page at a time, and waiting for each would cost more than the page.
     if (is.kind == COPY_SOCKET) break;
@@ -203,7 +215,7 @@ void copy_wire_settle(void) {
   if (is.kind == COPY_PORT) {
     // With the port goes what the host has not read: it says that it is done by leaving.
     struct pollfd port = {.fd = wire, .events = POLLIN};
-    poll(&port, 1, HOST_MS);
+    while (poll(&port, 1, HOST_MS) > 0 && (port.revents & (POLLHUP | POLLERR)) && !is_lost()) continue;
     return;
   }
   // With the socket goes what was not taken from it.

@@ -4,8 +4,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createActivity } from '../../core/daemon/activity.ts';
 import { frameKind } from '../../core/api.ts';
 import { nullLog } from '../../core/log.ts';
-import { notRunning, operationFailed } from '../../core/plugin-api.ts';
-import type { GuestExecRequest, GuestExit, GuestProcess, Vm } from '../../core/plugin-api.ts';
+import { busy, notRunning, operationFailed } from '../../core/plugin-api.ts';
+import type { CallContext, GuestExecRequest, GuestExit, GuestProcess, Vm } from '../../core/plugin-api.ts';
 import { makeCall, makePeer } from '../../test/support/vm-fixture.ts';
 import { StreamClient } from '../../test/support/stream-client.ts';
 import { waitFor } from '../../test/support/wait.ts';
@@ -257,6 +257,14 @@ describe('a direct copy', () => {
     expect(await client.exit()).toMatchObject({ error: { code: 'timeout' } });
     expect(end.hangups).toBe(1);
     end.end(3);
+  });
+
+  it('is hung up when its client may have no more streams', async () => {
+    const end = new FakeEnd();
+    const full: CallContext['peer'] = { ...makePeer().peer, offerStream: () => { throw busy('The connection', '8 streams wait to be attached'); } };
+    const params = copyParams.parse({ ref: 'devbox', path: '/srv', direct: true, direction: 'in' });
+    await expect(directMethod([end]).handler(params, makeCall({ log: nullLog, peer: full }))).rejects.toMatchObject({ code: 'busy' });
+    expect([end.hangups, activity.held]).toEqual([1, 0]);
   });
 
   it('is hung up when its client never comes', async () => {

@@ -53,14 +53,26 @@ export function copyMethod(deps: CopyDeps): RpcMethod<typeof copyParams, typeof 
         subject: vm.name, direction: params.direction, path: params.path, signal: deps.signal,
         limitMs: stallLimitMs, hangupMs: hangupMs * deps.host.slowdown, direct: direct !== undefined,
       });
-      const ticket = call.peer.offerStream(
-        (stream) => { void serveGuestProcess(stream, { start, opId: call.opId, log }).finally(release); },
-        () => {
-          release();
-          direct?.process.hangup();
-          log.debug('the client of a copy never attached');
-        });
+      const giveUp = (): void => {
+        release();
+        direct?.process.hangup();
+      };
+      const offer = (): string => call.peer.offerStream((stream) => { void serveGuestProcess(stream, { start, opId: call.opId, log }).finally(release); }, () => {
+        giveUp();
+        log.debug('the client of a copy never attached');
+      });
+      const ticket = orElse(offer, giveUp);
       return direct === undefined ? { ticket } : { ticket, direct: { socket: direct.socket, hello: direct.hello, stallLimitMs, floorBytesPerSecond } };
     },
   };
+}
+
+/** What `make` answers; when it throws, after `failed`. */
+function orElse<T>(make: () => T, failed: () => void): T {
+  try {
+    return make();
+  } catch (error) {
+    failed();
+    throw error;
+  }
 }
