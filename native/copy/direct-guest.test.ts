@@ -86,7 +86,7 @@ describe("the guest's end", () => {
     for (const sent of [Buffer.alloc(0), header({ name: 'f', size: 3_000_000 }), Buffer.concat([header({ name: 'f', size: 3_000_000 }), big.subarray(0, 2_500_000)]), Buffer.concat([file('f'), end.subarray(0, 512)])]) {
       const to = mkdtempSync(join(here, 'to-'));
       const { end: receiver, port } = await ends.guest(['receive', to]);
-      port.resume();
+      await once(port.resume(), 'data');
       // A port has no half-closed state.
       port.write(sent, () => port.destroy());
       const [code, err] = [await receiver.over(), receiver.err];
