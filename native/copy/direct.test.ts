@@ -65,6 +65,16 @@ describe('both ends', () => {
     });
   }
 
+  it('says when all of it is there, so that the guest need not wait for the host to leave', async () => {
+    const here = room();
+    const { end: receiver, socket } = await ends.greeted(['receive', join(here, 'dest')]);
+    const got = collect(socket);
+    socket.write(Buffer.concat([file('f'), end]));
+    expect([await receiver.over(), receiver.err]).toEqual([0, '']);
+    await waitFor('the end of the socket', () => got.over);
+    expect(got.bytes).toEqual(Buffer.concat([helloBytes, Buffer.alloc(1)]));
+  });
+
   it('end the stream with its end mark', async () => {
     const here = room();
     writeFileSync(join(here, 'one'), 'text');

@@ -149,7 +149,10 @@ int64_t copy_in_splice(int fd, uint64_t want) {
 }
 
 void copy_in_drain(void) {
-  if (copy_wire_on()) return;
+  if (copy_wire_on()) {
+    copy_wire_thank();
+    return;
+  }
   size_t drained = end - at;
   at = end = 0;
   while (drained < DRAINED) {

@@ -211,11 +211,22 @@ size_t copy_wire_greet(uint8_t *buffer, size_t size) {
   copy_fail("the guest does not answer as expected");
 }
 
+void copy_wire_thank(void) {
+  // Whoever does not hear it waits until we are gone.
+  if (is.kind == COPY_SOCKET) send(wire, "", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+// With a port goes what the host has not read: it thanks for all of it, or leaves.
+static void wait_for_thanks(void) {
+  struct pollfd port = {.fd = wire, .events = POLLIN};
+  char said;
+  while (poll(&port, 1, HOST_MS) > 0)
+    if (read(wire, &said, 1) > 0 || is_lost()) return;
+}
+
 void copy_wire_settle(void) {
   if (is.kind == COPY_PORT) {
-    // With the port goes what the host has not read: it says that it is done by leaving.
-    struct pollfd port = {.fd = wire, .events = POLLIN};
-    while (poll(&port, 1, HOST_MS) > 0 && (port.revents & (POLLHUP | POLLERR)) && !is_lost()) continue;
+    wait_for_thanks();
     return;
   }
   // With the socket goes what was not taken from it.

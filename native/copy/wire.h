@@ -29,6 +29,8 @@ size_t copy_wire_greet(uint8_t *buffer, size_t size);
 int64_t copy_wire_read(uint8_t *into, size_t room);
 // All of it, or the program ends.
 void copy_wire_write(const uint8_t *data, size_t length);
+// To be said by a receiver that has the end mark.
+void copy_wire_thank(void);
 // After the last byte: waits until nothing of what is on the way can be lost any more.
 void copy_wire_settle(void);
 #endif
