@@ -16,8 +16,11 @@
 // How long a guest's end waits for its host to come, and for it to go.
 #define HOST_MS 60000
 #define LOOK_MS 5
-// A receiver believes that the other end is over when nothing comes for so long after it was told so.
-#define SILENCE_MS 1000
+// A receiver believes that the other end is over when nothing comes for so long after it was told so. A sender that is well waits to be thanked, so this
+// is for what is on the way of one that failed.
+#define SILENCE_MS 100
+// A hangup of a port that lasts so long is one.
+#define HANGUP_MS 1000
 #define BUSY_MS 20
 #define SKIPPED (8 << 20)
 #define SOCKET_BUFFER (1 << 20)
@@ -76,7 +79,7 @@ static void listen_to_control(void) {
 // and the news of that one after it. So only a hangup that lasts is one.
 static bool is_lost(void) {
   struct pollfd port = {.fd = wire, .events = POLLIN};
-  for (int ms = 0; is.kind == COPY_PORT && ms < SILENCE_MS && !copy_in_signal(); ms += LOOK_MS) {
+  for (int ms = 0; is.kind == COPY_PORT && ms < HANGUP_MS && !copy_in_signal(); ms += LOOK_MS) {
     if (poll(&port, 1, 0) == 0 || !(port.revents & (POLLHUP | POLLERR))) return false;
     poll(NULL, 0, LOOK_MS);
   }
