@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { closeSync, constants, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, constants, mkdtempSync, openSync, readdirSync, readFileSync, writeFileSync, writeSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -10,7 +10,7 @@ import { waitFor } from '../../test/support/wait.ts';
 import { caught, collect, Ends, hello, helloBytes, Running } from './testing-direct.ts';
 import { end, file, header, programs, temporary, type Programs } from './testing.ts';
 
-const { dir, dispose } = temporary('direct-guest');
+const { dir, room, dispose } = temporary('direct-guest');
 let copy: Programs;
 let ends: Ends;
 beforeAll(async () => {
@@ -19,13 +19,6 @@ beforeAll(async () => {
 }, 300_000);
 afterEach(() => ends.clear());
 afterAll(dispose);
-
-let rooms = 0;
-function room(): string {
-  const at = join(dir, `room-${rooms++}`);
-  mkdirSync(at);
-  return at;
-}
 
 describe("the guest's end", () => {
   it('answers nothing but its hello, and drops what came before', async () => {

@@ -9,7 +9,7 @@ import { waitFor } from '../../test/support/wait.ts';
 import { caught, collect, Ends, hello, helloBytes, limits } from './testing-direct.ts';
 import { end, file, header, isRoot, makeTree, manifest, programs, run, temporary, type Programs } from './testing.ts';
 
-const { dir, dispose } = temporary('direct');
+const { dir, room, dispose } = temporary('direct');
 let copy: Programs;
 let ends: Ends;
 beforeAll(async () => {
@@ -29,13 +29,6 @@ function makeBig(at: string): void {
   const fd = openSync(join(at, 'holes'), 'r+');
   writeSync(fd, randomBytes(1_500_000), 0, undefined, 2_000_000);
   closeSync(fd);
-}
-
-let rooms = 0;
-function room(): string {
-  const at = join(dir, `room-${rooms++}`);
-  mkdirSync(at);
-  return at;
 }
 
 describe('both ends', () => {

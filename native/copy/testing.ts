@@ -25,7 +25,8 @@ export async function programs(dir: string): Promise<Programs> {
   return found;
 }
 
-export function temporary(name: string): { readonly dir: string; dispose(): Promise<void> } {
+/** A directory for one test file; `room` makes a new empty one in it, for a test. */
+export function temporary(name: string): { readonly dir: string; room(): string; dispose(): Promise<void> } {
   const dir = mkdtempSync(join(tmpdir(), `banger-copy-${name}-`));
   chmodSync(dir, 0o755);
   const dispose = (): Promise<void> => {
@@ -33,7 +34,13 @@ export function temporary(name: string): { readonly dir: string; dispose(): Prom
     if (!isRoot) execFileSync('chmod', ['-R', 'u+rwX', dir]);
     return removeTree(dir, { within: tmpdir() });
   };
-  return { dir, dispose };
+  let rooms = 0;
+  const room = (): string => {
+    const at = join(dir, `room-${rooms++}`);
+    mkdirSync(at);
+    return at;
+  };
+  return { dir, room, dispose };
 }
 
 export interface RunResult { readonly code: number | null; readonly out: Buffer; readonly err: string }

@@ -57,22 +57,18 @@ export function copyMethod(deps: CopyDeps): RpcMethod<typeof copyParams, typeof 
         release();
         direct?.process.hangup();
       };
-      const offer = (): string => call.peer.offerStream((stream) => { void serveGuestProcess(stream, { start, opId: call.opId, log }).finally(release); }, () => {
+      try {
+        const ticket = call.peer.offerStream(
+          (stream) => { void serveGuestProcess(stream, { start, opId: call.opId, log }).finally(release); },
+          () => {
+            giveUp();
+            log.debug('the client of a copy never attached');
+          });
+        return direct === undefined ? { ticket } : { ticket, direct: { socket: direct.socket, hello: direct.hello, stallLimitMs, floorBytesPerSecond } };
+      } catch (error) {
         giveUp();
-        log.debug('the client of a copy never attached');
-      });
-      const ticket = orElse(offer, giveUp);
-      return direct === undefined ? { ticket } : { ticket, direct: { socket: direct.socket, hello: direct.hello, stallLimitMs, floorBytesPerSecond } };
+        throw error;
+      }
     },
   };
-}
-
-/** What `make` answers; when it throws, after `failed`. */
-function orElse<T>(make: () => T, failed: () => void): T {
-  try {
-    return make();
-  } catch (error) {
-    failed();
-    throw error;
-  }
 }
