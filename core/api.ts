@@ -235,3 +235,85 @@ export interface WireError {
 }
 /** Notification `rpc.progress` params. `id` is the id of the request it belongs to. */
 export interface ProgressNotice { readonly id: number | string; readonly stage: string; readonly detail?: string; readonly opId: string }
+
+// ---- workspaces: a git repository of the host, put into a VM ---------------------------------------------------------
+
+/** What goes in: `shallow`: the last commits and the working files; `full_copy`: the whole history with all branches and tags; `metadata`: no working files. */
+export type WorkspaceMode = 'shallow' | 'full_copy' | 'metadata';
+export interface WorkspacePrepareParams {
+  readonly ref: string;
+  /** Absolute path on the host: the repository, or a directory in it. */
+  readonly path: string;
+  /** @default shallow */
+  readonly mode?: WorkspaceMode | undefined;
+  /** A branch that is made in the guest only. */
+  readonly branch?: string | undefined;
+  /** With `branch`: where it begins. @default HEAD */
+  readonly from?: string | undefined;
+  /** @default false */
+  readonly includeUntracked?: boolean | undefined;
+  /** Absolute. @default /root/<name of the repository> */
+  readonly guestPath?: string | undefined;
+  /** What the guest has beyond the checkout goes. @default false */
+  readonly clean?: boolean | undefined;
+  /** Edits of the guest are overwritten. @default false */
+  readonly force?: boolean | undefined;
+}
+export interface WorkspaceView {
+  readonly guestPath: string;
+  /** Root of the host's working tree. */
+  readonly hostPath: string;
+  readonly mode: WorkspaceMode;
+  /** Commit that HEAD was; absent on an unborn branch. */
+  readonly head?: string;
+  /** Absent: HEAD is detached. */
+  readonly branch?: string;
+  /** RFC 3339. */
+  readonly preparedAt: string;
+}
+export interface WorkspacePrepareResult {
+  readonly workspace: WorkspaceView;
+  /** Working files of the checkout. */
+  readonly files: number;
+  /** Of them, those that were sent now. */
+  readonly sentFiles: number;
+  readonly sentBytes: number;
+  readonly removedFiles: number;
+  /** One sentence each, for people. */
+  readonly notices: readonly string[];
+}
+export interface WorkspaceStatus extends WorkspaceView {
+  /** The host's HEAD now; absent when it cannot be told. */
+  readonly hostHead?: string;
+  /** Whether the host's HEAD is another than when the workspace was prepared. */
+  readonly moved: boolean;
+}
+/** The last prepared one first. */
+export interface WorkspaceStatusResult { readonly workspaces: readonly WorkspaceStatus[] }
+export interface WorkspaceExportParams {
+  readonly ref: string;
+  /** @default the last prepared workspace */
+  readonly guestPath?: string | undefined;
+  /** Commit that the patch begins at; commits of the guest since then are in it. @default the guest's HEAD */
+  readonly baseCommit?: string | undefined;
+}
+export interface WorkspacePullParams {
+  readonly ref: string;
+  /** @default the last prepared workspace */
+  readonly guestPath?: string | undefined;
+  /** Repository on the host to bring the work to, absolute. @default where the workspace came from */
+  readonly path?: string | undefined;
+}
+export interface WorkspacePullResult {
+  /** Name of the operation in the refs. */
+  readonly operation: string;
+  /** Root of the host's working tree. */
+  readonly hostPath: string;
+  /** Full names of the refs made. `base` is what was sent, `worktree` what the guest's working tree held, untracked files included. */
+  readonly refs: { readonly base: string; readonly head?: string; readonly index?: string; readonly worktree: string };
+  /** Commits of the guest that were not sent to it. */
+  readonly commits: number;
+  /** Files that differ between base and worktree. */
+  readonly changedFiles: number;
+  readonly notices: readonly string[];
+}

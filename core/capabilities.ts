@@ -17,6 +17,8 @@ export interface ExecOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** `BANGER_MARK` of the process group, so that it is found after a crash. */
   readonly mark?: string;
+  /** How stdout becomes text. `latin1`: a character a byte, for names that are bytes. @default utf8 */
+  readonly encoding?: 'utf8' | 'latin1';
   /** Output kept per stream; more is cut at the front. @default 1 MiB */
   readonly maxOutputBytes?: number;
   /** Each line of stdout and stderr as it comes, for progress. */

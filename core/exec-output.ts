@@ -6,7 +6,7 @@ import { StringDecoder } from 'node:string_decoder';
 const maxLineChars = 64 * 1024;
 
 /** Collects a stream's last `maxBytes` bytes; the returned function gives them as text. */
-export function outputTail(stream: Readable, maxBytes: number): () => string {
+export function outputTail(stream: Readable, maxBytes: number, encoding: 'utf8' | 'latin1' = 'utf8'): () => string {
   let chunks: Buffer[] = [];
   let size = 0;
   stream.on('data', (chunk: Uint8Array) => {
@@ -20,7 +20,7 @@ export function outputTail(stream: Readable, maxBytes: number): () => string {
   });
   // A stream we destroy ends with an error that nobody else hears.
   stream.on('error', () => {});
-  return () => tail(chunks, maxBytes).toString('utf8');
+  return () => tail(chunks, maxBytes).toString(encoding);
 }
 
 function tail(chunks: readonly Buffer[], maxBytes: number): Buffer {

@@ -106,7 +106,7 @@ async function runProgram(call: Call): Promise<Outcome> {
     env: { ...call.env, ...options.env, ...(options.mark === undefined ? {} : { BANGER_MARK: options.mark }) },
   });
   const max = options.maxOutputBytes ?? defaultMaxOutputBytes;
-  const stdout = outputTail(subprocess.stdout, max);
+  const stdout = outputTail(subprocess.stdout, max, options.encoding);
   const stderr = outputTail(subprocess.stderr, max);
   if (options.onLine) for (const stream of [subprocess.stdout, subprocess.stderr]) lineSplitter(stream, options.onLine);
   const guard = guardGroup(subprocess.nodeChildProcess, options);

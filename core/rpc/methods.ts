@@ -2,6 +2,7 @@
 import type {
   CliSpec, DaemonStatus, DoctorReport, HelloParams, HelloResult, KeptCommand, LeakReport, OperationView, ReclaimResult, VmConsoleResult, VmCopyParams, VmCopyResult, VmCreateParams,
   VmExecDetachParams, VmExecLogsParams, VmExecParams, VmExecResult, VmListResult, VmLogsParams, VmLogsResult, VmPlanResult, VmView,
+  WorkspaceExportParams, WorkspacePrepareParams, WorkspacePrepareResult, WorkspacePullParams, WorkspacePullResult, WorkspaceStatusResult,
 } from '../api.ts';
 import type { Json } from '../model.ts';
 import type { PluginStatus } from '../plugin-api.ts';
@@ -65,6 +66,11 @@ export interface RpcMethods {
   'vm.kill': { params: RefParams & { readonly signal?: string | undefined }; result: VmResult };
   'vm.delete': { params: RefParams; result: Deleted };
   'vm.set': { params: VmSetParams; result: VmResult };
+  'vm.workspace.prepare': { params: WorkspacePrepareParams; result: WorkspacePrepareResult };
+  'vm.workspace.status': { params: RefParams; result: WorkspaceStatusResult };
+  /** The ticket's stream is that of `vm.exec`: stdout is the patch. */
+  'vm.workspace.export': { params: WorkspaceExportParams; result: { readonly ticket: string } };
+  'vm.workspace.pull': { params: WorkspacePullParams; result: WorkspacePullResult };
   'vm.copy': { params: VmCopyParams; result: VmCopyResult };
   'vm.exec': { params: VmExecParams; result: VmExecResult };
   'vm.exec.detach': { params: VmExecDetachParams; result: { readonly id: string } };
