@@ -21,6 +21,7 @@ static struct copy_wire_options wire;
 static int usage(void) {
   fprintf(stderr,
           "usage: copy send [--base NAME] [--contents] [--progress-fd N] [DIRECT] [--] PATH...\n"
+          "       copy send    --list FILE [--progress-fd N] [DIRECT] [--] BASE...\n"
           "       copy receive [--name NAME | --into | --as] [--owners] [--devices] [--sync] [--progress-fd N] [DIRECT] [--] DEST\n"
           "DIRECT: --port HELLO | --socket PATH --hello HELLO --stall MILLISECONDS --floor BYTES_PER_SECOND\n");
   return COPY_USAGE;
@@ -77,18 +78,19 @@ static bool is_name(const char *name) {
 }
 
 static int send_main(int argc, char **argv) {
-  static const struct option known[] = {{"base", required_argument, NULL, 'b'}, {"contents", no_argument, NULL, 'c'}, COMMON_OPTIONS, {0}};
+  static const struct option known[] = {{"base", required_argument, NULL, 'b'}, {"contents", no_argument, NULL, 'c'}, {"list", required_argument, NULL, 'l'}, COMMON_OPTIONS, {0}};
   struct copy_send_options options = {0};
   int option;
   while ((option = getopt_long(argc, argv, "+", known, NULL)) != -1) {
     if (option == 'b') options.base = optarg;
     else if (option == 'c') options.contents = true;
+    else if (option == 'l') options.list = optarg;
     else if (!take_common(option, optarg)) return usage();
   }
   options.paths = argv + optind;
   options.path_count = argc - optind;
   if (options.path_count < 1 || !use_wire()) return usage();
-  if ((options.base || options.contents) && options.path_count > 1) return usage();
+  if ((options.base || options.contents) && (options.path_count > 1 || options.list)) return usage();
   if (options.base && !is_name(options.base)) return usage();
   for (int i = 0; i < options.path_count; i++)
     if (!options.paths[i][0]) return usage();

@@ -281,10 +281,12 @@ static void send_path(const struct copy_send_options *options) {
 int copy_send(const struct copy_send_options *options) {
   struct stat file;
   if (fstat(1, &output) < 0) copy_fail("cannot write the stream: %s", strerror(errno));
-  for (int i = 0; i < options->path_count; i++)
+  if (options->list) copy_list_open(options);
+  for (int i = 0; i < options->path_count && !options->list; i++)
     if (fstatat(AT_FDCWD, path_to_open(options, options->paths[i]), &file, AT_SYMLINK_NOFOLLOW) < 0) copy_fail("cannot read %s: %s", options->paths[i], strerror(errno));
   copy_out_open();
-  for (int i = 0; i < options->path_count; i++) {
+  if (options->list) copy_list_send();
+  for (int i = 0; i < options->path_count && !options->list; i++) {
     path = options->paths[i];
     send_path(options);
   }

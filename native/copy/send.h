@@ -11,6 +11,8 @@
 struct copy_send_options {
   const char *base;
   bool contents;
+  // A file of paths below the directories `paths`, or NULL.
+  const char *list;
   char **paths;
   int path_count;
 };
@@ -18,6 +20,10 @@ struct copy_send_options {
 int copy_send(const struct copy_send_options *options);
 
 // Below: the parts of it.
+
+// Opens and checks the list and the directories; what is wrong with them ends the program.
+void copy_list_open(const struct copy_send_options *options);
+void copy_list_send(void);
 
 // The name under which the stream already has this file, or NULL.
 const char *copy_links_find(const struct stat *file);
