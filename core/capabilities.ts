@@ -12,6 +12,8 @@ export interface ExecOptions {
   readonly timeoutMs?: number;
   readonly signal?: AbortSignal;
   readonly input?: string | Uint8Array;
+  /** In place of `input`: stdin is a pipe with nothing on it, whose end comes when this settles; for a program to which that end is a word. */
+  readonly stdinUntil?: Promise<unknown>;
   readonly cwd?: string;
   /** Added to a minimal environment (PATH with the sbin directories, HOME, LANG=C.UTF-8, TMPDIR when set). */
   readonly env?: Readonly<Record<string, string>>;

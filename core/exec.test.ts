@@ -47,6 +47,19 @@ describe('run', () => {
     expect((await exec.run('true', [], { input: 'x'.repeat(1_000_000) })).exitCode).toBe(0);
   });
 
+  test('holds stdin open until it is told, and minds no program that ends before', async () => {
+    const told = Promise.withResolvers<void>();
+    const lines: string[] = [];
+    const running = exec.run('sh', ['-c', 'echo begun; cat; echo over'], { stdinUntil: told.promise, onLine: (line) => { lines.push(line); } });
+    await vi.waitFor(() => expect(lines).toEqual(['begun']), { timeout: 10_000 });
+    told.resolve();
+    expect((await running).stdout).toBe('begun\nover\n');
+    const never = new Promise(() => undefined);
+    expect((await exec.run('true', [], { stdinUntil: never })).exitCode).toBe(0);
+    expect((await exec.run('cat', [], { stdinUntil: Promise.reject(new Error('told so')) })).exitCode).toBe(0);
+    expect(await failureOf(exec.run('cat', [], { stdinUntil: never, timeoutMs: 100 }))).toMatchObject({ code: 'timeout' });
+  });
+
   test('names program, arguments, exit code and the last lines of stderr', async () => {
     const error = await failureOf(exec.run('sh', ['-c', 'seq 1 40 >&2; echo token-abc >&2; exit 3', 'token-abc'], { redact: ['token-abc'] }));
     expect(error.code).toBe('operation_failed');

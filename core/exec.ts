@@ -101,7 +101,7 @@ async function runProgram(call: Call): Promise<Outcome> {
   const subprocess = execa(call.program, [...call.args], {
     detached: true, cleanup: false, buffer: false, reject: false, stripFinalNewline: false, extendEnv: false, encoding: 'buffer',
     stdout: 'pipe', stderr: 'pipe',
-    ...(options.input === undefined ? { stdin: 'ignore' as const } : { input: options.input }),
+    ...(options.input !== undefined ? { input: options.input } : { stdin: options.stdinUntil === undefined ? 'ignore' as const : 'pipe' as const }),
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...call.env, ...options.env, ...(options.mark === undefined ? {} : { BANGER_MARK: options.mark }) },
   });
@@ -109,6 +109,8 @@ async function runProgram(call: Call): Promise<Outcome> {
   const stdout = outputTail(subprocess.stdout, max, options.encoding);
   const stderr = outputTail(subprocess.stderr, max);
   if (options.onLine) for (const stream of [subprocess.stdout, subprocess.stderr]) lineSplitter(stream, options.onLine);
+  const endStdin = (): void => { subprocess.nodeChildProcess.stdin?.end(); };
+  options.stdinUntil?.then(endStdin, endStdin);
   const guard = guardGroup(subprocess.nodeChildProcess, options);
   try {
     const result = await subprocess;
