@@ -1,0 +1,33 @@
+// What the methods of this plugin work with.
+import type { Activity, Exec, GuestAgent, HostInfo, KeyedLock, LockOptions, Logger, RunJob, Vm, Vms } from '../../core/plugin-api.ts';
+import type { GuestFiles } from '../copy/capability.ts';
+import type { Records } from './record.ts';
+import type { WorkspaceConfig } from './schema.ts';
+
+/** In the ledger while a prepare or pull works: what to remove when it was cut short. */
+export type WorkspaceJobPlan = {
+  readonly vmDir: string;
+  readonly purpose: 'prepare' | 'pull';
+  /** Directory of objects in the host's repository that were not taken over yet. */
+  readonly quarantine?: string;
+};
+export interface WorkspaceDeps {
+  readonly exec: Exec;
+  readonly vms: Pick<Vms, 'running' | 'resolve'>;
+  readonly agent: Pick<GuestAgent, 'exec'>;
+  readonly files: GuestFiles;
+  readonly activity: Activity;
+  readonly host: Pick<HostInfo, 'slowdown'>;
+  readonly records: Records;
+  readonly locks: KeyedLock;
+  readonly config: WorkspaceConfig;
+  readonly runJob: RunJob<WorkspaceJobPlan>;
+  readonly log: Logger;
+}
+
+const lockLimitMs = 10 * 60_000;
+
+/** One prepare or pull of a VM at a time. */
+export function lockOptions(vm: Vm, holder: string, signal: AbortSignal): LockOptions {
+  return { holder, subject: `The workspace of ${vm.name}`, signal, waitMs: lockLimitMs };
+}

@@ -1,0 +1,114 @@
+// What the guest has where a workspace goes: whether it may be written over, and what of it would be lost.
+import { BangerError } from '../../core/plugin-api.ts';
+import { isAsSent } from './changes.ts';
+import type { Manifest, ManifestEntry } from './manifest.ts';
+import { checkTree } from './guest/tree.ts';
+import type { Differing, Expected } from './guest/tree.ts';
+import { blobsScript, stateScript } from './guest/scripts.ts';
+import { runScript, scriptCode } from './guest/script.ts';
+import type { GuestTarget } from './guest/script.ts';
+import type { Stamp, WorkspaceRecord } from './schema.ts';
+import { escapeName } from './host/escape.ts';
+
+export interface GuestGit { readonly head?: string; readonly branch?: string; readonly indexDigest: string; readonly indexTree?: string }
+/** Whether work of this VM is already safe in the host's repository. */
+export interface Kept {
+  head(commit: string): Promise<boolean>;
+  path(path: string, blobId: string): Promise<boolean>;
+  index(treeId: string): Promise<boolean>;
+}
+export interface GuestPlace extends GuestTarget { readonly guestPath: string; readonly opId: string; readonly limitMs: number }
+
+const fromStamp = ({ path, kind, mode, size, mtimeNs }: Stamp): Expected => ({ path, kind, mode, size, mtimeNs: BigInt(mtimeNs) });
+
+/** `absent`: nothing is at the path; `other`: something that no prepare put there. */
+export async function findCheckout(place: GuestPlace, record: WorkspaceRecord | undefined): Promise<'absent' | 'ours' | 'other'> {
+  const slash = place.guestPath.lastIndexOf('/');
+  const [parent, name] = [place.guestPath.slice(0, slash) || '/', place.guestPath.slice(slash + 1)];
+  const [there] = await checkTree(place, parent, [{ path: Buffer.from(name).toString('latin1'), kind: 'none', mode: 0, size: 0, mtimeNs: 0n }]);
+  if (there === undefined) return 'absent';
+  if (record === undefined || there.kind !== 'dir') return 'other';
+  const [noHead] = await checkTree(place, place.guestPath, [{ path: '.git/HEAD', kind: 'none', mode: 0, size: 0, mtimeNs: 0n }]);
+  return noHead?.kind === 'file' ? 'ours' : 'other';
+}
+
+/** Undefined: the guest has no git, or what is there is no repository to it. */
+export async function readGuestGit(place: GuestPlace): Promise<GuestGit | undefined> {
+  const result = await runScript(place, { script: stateScript, args: [place.guestPath, place.opId], idleLimitMs: place.limitMs });
+  if (result.code !== 0 && result.code !== scriptCode.noGit && result.stdout.length === 0) return undefined;
+  const said = new Map(result.stdout.toString('latin1').split('\n').map((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]));
+  const id = (key: string): string | undefined => (/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(said.get(key) ?? '') ? said.get(key) : undefined);
+  const [head, indexDigest, indexTree, branch] = [id('head'), id('index'), id('tree'), said.get('branch')];
+  if (indexDigest === undefined) return undefined;
+  return { indexDigest, ...(head === undefined ? {} : { head }), ...(indexTree === undefined ? {} : { indexTree }), ...(branch ? { branch } : {}) };
+}
+
+export interface LossInput {
+  readonly record: WorkspaceRecord;
+  readonly before: Manifest;
+  readonly pending: Manifest;
+  readonly now: ReadonlyMap<string, ManifestEntry>;
+  /** Paths that will be written or removed. */
+  readonly touched: readonly string[];
+  readonly kept: Kept;
+}
+export interface Losses {
+  /** What would be lost and is not kept elsewhere: paths, `HEAD`, `.git/index`. */
+  readonly lost: readonly string[];
+  /** Of the touched paths, those that are not as they were sent. */
+  readonly differing: readonly Differing[];
+  /** HEAD of the guest, when it is not the one that was sent. */
+  readonly movedHead?: string;
+}
+
+/** Looks at the paths that would be touched, HEAD and index, and at no other file of the guest. */
+export async function findLosses(place: GuestPlace, input: LossInput): Promise<Losses> {
+  const { record, before, pending, now, touched, kept } = input;
+  const expected = touched.map((path) => expectedOf(path, before.get(path)));
+  const answers = await checkTree(place, place.guestPath, [...record.control.map(fromStamp), fromStamp(record.index), ...expected]);
+  const controlPaths = new Set([...record.control.map(({ path }) => path), record.index.path]);
+  const isTouched = answers.filter(({ path }) => !controlPaths.has(path));
+  const differing = isTouched.filter((actual) => !isAsSent(actual, pending.get(actual.path)) && !isAsSent(actual, now.get(actual.path)));
+  // What the guest deleted holds nothing that could be lost.
+  const edited = differing.filter(({ kind }) => kind !== 'none');
+  const suspects = answers.filter(({ path }) => controlPaths.has(path));
+  if (edited.length === 0 && suspects.length === 0) return { lost: [], differing };
+  const git = await readGuestGit(place);
+  const lost = [...await lostFiles(place, { edited, kept, hasGit: git !== undefined })];
+  if (suspects.length === 0) return { lost, differing };
+  if (git === undefined) return { lost: [...suspects.map(({ path }) => path), ...lost], differing };
+  const moved = git.head !== record.head || git.branch !== record.branch;
+  if (git.indexDigest !== record.indexDigest && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.unshift('.git/index');
+  if (git.head !== record.head && git.head !== undefined && !await kept.head(git.head)) lost.unshift('.git/HEAD');
+  return { lost, differing, ...(moved && git.head !== undefined ? { movedHead: git.head } : {}) };
+}
+
+function expectedOf(path: string, entry: ManifestEntry | undefined): Expected {
+  if (entry === undefined) return { path, kind: 'none', mode: 0, size: 0, mtimeNs: 0n };
+  return { path, kind: entry.kind, mode: entry.mode, size: entry.size, mtimeNs: entry.mtimeNs };
+}
+
+async function lostFiles(place: GuestPlace, { edited, kept, hasGit }: { readonly edited: readonly Differing[]; readonly kept: Kept; readonly hasGit: boolean }): Promise<string[]> {
+  const paths = edited.map(({ path }) => path);
+  const files = edited.filter(({ kind }) => kind === 'file' || kind === 'link').map(({ path }) => path);
+  if (!hasGit || files.length === 0) return paths;
+  const input = Buffer.from(files.map((path) => `${path}\0`).join(''), 'latin1');
+  const result = await runScript(place, { script: blobsScript, args: [place.guestPath, place.opId], input, idleLimitMs: place.limitMs });
+  if (result.code !== 0) return paths;
+  const safe = new Set<string>();
+  for (const line of result.stdout.toString('latin1').split('\0')) {
+    const match = /^\d+ ([0-9a-f]+) 0\t([^]+)$/.exec(line);
+    if (match !== null && await kept.path(match[2]!, match[1]!)) safe.add(match[2]!);
+  }
+  return paths.filter((path) => !safe.has(path));
+}
+
+const shownPaths = 20;
+
+export function wouldOverwrite(vmName: string, guestPath: string, lost: readonly string[]): BangerError {
+  const paths = lost.slice(0, shownPaths).map(escapeName);
+  const more = lost.length > 3 ? ` and ${lost.length - 3} more` : '';
+  return new BangerError('workspace.would_overwrite', `The guest of ${vmName} has work in ${guestPath} that would be overwritten: ${paths.slice(0, 3).join(', ')}${more}`, {
+    hint: `banger vm workspace pull ${vmName} keeps it in the host's repository; --force overwrites it`, detail: { paths, count: lost.length },
+  });
+}

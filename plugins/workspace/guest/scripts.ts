@@ -1,0 +1,65 @@
+// The scripts themselves. POSIX sh; every image with git has one. They write nothing but objects and a temporary index in the guest's `.git`.
+
+const enter = `cd "$1" 2>/dev/null || exit 3
+command -v git >/dev/null 2>&1 || exit 4
+d=$(git rev-parse --absolute-git-dir) || exit 5
+`;
+
+/** The index is copied: git would write even a cache tree into the real one. The copy keeps its time, by which git tells fresh entries from racy ones. */
+const copyIndex = `i="$d/banger-$2.index"
+trap 'rm -f "$i" "$i.lock"' EXIT
+trap 'exit 1' HUP INT TERM
+rm -f "$i" "$i.lock"
+if [ -f "$d/index" ]; then cp -p "$d/index" "$i" || exit 6; fi
+`;
+const addAll = `GIT_INDEX_FILE="$i" git -c advice.addEmbeddedRepo=false add -A . >&2 || exit 7
+`;
+
+/** `$1` directory. Says what HEAD and index are. */
+export const stateScript = `${enter}printf 'head %s\\n' "$(git rev-parse -q --verify 'HEAD^{commit}' 2>/dev/null)"
+printf 'branch %s\\n' "$(git symbolic-ref -q --short HEAD)"
+printf 'index %s\\n' "$(git ls-files -s -z | git hash-object --stdin)"
+i="$d/banger-$2.index"
+trap 'rm -f "$i" "$i.lock"' EXIT
+cp -p "$d/index" "$i" 2>/dev/null
+printf 'tree %s\\n' "$(GIT_INDEX_FILE="$i" git write-tree 2>/dev/null)"
+`;
+
+/** `$1` directory, `$2` operation; NUL-terminated paths on stdin. Says their blobs as \`git ls-files -s -z\` does, those that are there. */
+export const blobsScript = `${enter}i="$d/banger-$2.index"
+trap 'rm -f "$i" "$i.lock"' EXIT
+trap 'exit 1' HUP INT TERM
+rm -f "$i" "$i.lock"
+GIT_INDEX_FILE="$i" git update-index --add --remove -z --stdin || exit 7
+GIT_INDEX_FILE="$i" git ls-files -s -z
+`;
+
+/**
+ * `$1` directory, `$2` operation, `$3` commit that the host has, or nothing. Says one line, \`banger-work 1 HEAD INDEX WORKTREE\` with a dash
+ * for what there is not, and after it a pack of what these three need beyond that commit.
+ */
+export const pullScript = `${enter}${copyIndex}head=$(git rev-parse -q --verify 'HEAD^{commit}' || :)
+index=
+if [ -f "$i" ]; then index=$(GIT_INDEX_FILE="$i" git write-tree 2>/dev/null || :); fi
+${addAll}tree=$(GIT_INDEX_FILE="$i" git write-tree) || exit 8
+git submodule --quiet foreach --recursive 'test -z "$(git status --porcelain)" || echo "banger-submodule $displaypath" >&2' >/dev/null || :
+printf 'banger-work 1 %s %s %s\\n' "\${head:--}" "\${index:--}" "$tree"
+base=
+if [ -n "$3" ] && git cat-file -e "$3^{commit}" 2>/dev/null; then base="^$3"; fi
+for id in $head $index $tree $base; do echo "$id"; done |
+git -c pack.threads=1 -c pack.compression=1 pack-objects --revs --stdout -q --window=0
+`;
+
+/** `$1` directory, `$2` operation, `$3` commit to begin at, or nothing for HEAD. Says a binary patch. */
+export const exportScript = `${enter}${copyIndex}if [ -n "$3" ]; then
+  ref=$(git rev-parse -q --verify "$3^{commit}") || { echo "banger: the guest has no commit $3" >&2; exit 9; }
+else
+  ref=$(git rev-parse -q --verify 'HEAD^{commit}') || ref=$(git hash-object -t tree /dev/null)
+fi
+${addAll}GIT_INDEX_FILE="$i" git -c core.quotePath=true diff --cached --binary --full-index --no-color --no-ext-diff --no-textconv --no-renames \\
+  --src-prefix=a/ --dst-prefix=b/ --ignore-submodules=none "$ref" --
+`;
+
+/** `$1` directory. Trusts the configuration of mise there, where mise is. */
+export const miseScript = `cd "$1" && command -v mise >/dev/null 2>&1 && mise trust --quiet --all
+`;

@@ -1,0 +1,180 @@
+// vm.workspace.prepare: the host's repository goes into a VM, whole the first time and by its changes after that.
+import { lstat, mkdir, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import type { CallContext, JobContext, Vm } from '../../core/plugin-api.ts';
+import type { WorkspacePrepareResult } from '../../core/api.ts';
+import { keptIn } from './back/kept.ts';
+import { changesSince } from './changes.ts';
+import { lockOptions } from './deps.ts';
+import type { WorkspaceDeps } from './deps.ts';
+import { findCheckout, findLosses, wouldOverwrite } from './guest-state.ts';
+import type { GuestPlace, Losses } from './guest-state.ts';
+import { miseScript } from './guest/scripts.ts';
+import { runScript } from './guest/script.ts';
+import { linkPath, makeDirs, removeFiles, wipeTree, checkTree } from './guest/tree.ts';
+import { onDisk } from './host/bytes.ts';
+import { planWorkspace } from './host/plan.ts';
+import type { HostPlan } from './host/plan.ts';
+import { stageWorkspace } from './host/stage.ts';
+import type { Staged } from './host/stage.ts';
+import type { Manifest, ManifestEntry } from './manifest.ts';
+import { makeStaging, removeStaging } from './record.ts';
+import type { PrepareParams, Stamp, WorkspaceRecord } from './schema.ts';
+import { sendParts } from './send.ts';
+import { viewOf } from './view.ts';
+
+/** How long the guest's own git may be silent while it tells HEAD and index. */
+const stateLimitMs = 60_000;
+
+/** @throws bad_request; workspace.in_progress; not_running; workspace.would_overwrite; workspace.changed; operation_failed; timeout; cancelled; busy */
+export async function prepareWorkspace(deps: WorkspaceDeps, params: PrepareParams, call: CallContext): Promise<WorkspacePrepareResult> {
+  call.stage('inspect');
+  const { mode, branch, from, includeUntracked, guestPath } = params;
+  const plan = await planWorkspace(deps.exec, params.path, {
+    mode, includeUntracked, ...(branch === undefined ? {} : { branch }), ...(from === undefined ? {} : { from }), ...(guestPath === undefined ? {} : { guestPath }),
+  }, { signal: call.signal });
+  const vm = await deps.vms.running(params.ref, call.signal);
+  return deps.locks.run(vm.id, lockOptions(vm, 'workspace prepare', call.signal), () => deps.runJob({ vmDir: vm.dir, purpose: 'prepare' }, call, async (job) => {
+    const dir = await makeStaging(vm, 'prepare');
+    try {
+      return await new Prepare(deps, { params, plan, vm, dir, call, job }).run();
+    } finally {
+      await removeStaging(vm, 'prepare');
+    }
+  }));
+}
+
+interface Work { readonly params: PrepareParams; readonly plan: HostPlan; readonly vm: Vm; readonly dir: string; readonly call: CallContext; readonly job: JobContext }
+
+class Prepare {
+  readonly #deps: WorkspaceDeps;
+  readonly #work: Work;
+  readonly #place: GuestPlace;
+
+  constructor(deps: WorkspaceDeps, work: Work) {
+    this.#deps = deps;
+    this.#work = work;
+    const limitMs = stateLimitMs * deps.host.slowdown;
+    this.#place = { agent: deps.agent, vm: work.vm, signal: work.call.signal, guestPath: work.plan.guestPath, opId: work.call.opId, limitMs };
+  }
+
+  async run(): Promise<WorkspacePrepareResult> {
+    const { plan, vm, call, params, dir } = this.#work;
+    const { records } = this.#deps;
+    const known = records.find(vm, plan.guestPath);
+    const there = await findCheckout(this.#place, known);
+    const record = there === 'ours' && known?.hostPath === plan.repo.root ? known : undefined;
+    const isFresh = record === undefined || params.clean;
+    call.stage('stage', plan.repo.name);
+    const staged = await stageWorkspace(this.#deps.exec, {
+      plan, dir: join(dir, 'git'), objectsDir: join(dir, 'objects'), ...(isFresh ? {} : { have: record.have }),
+    }, { signal: call.signal, mark: this.#work.job.mark });
+    const now = new Map<string, ManifestEntry>(staged.files.map(({ path, ...entry }) => [path, entry]));
+    const before: Manifest = record === undefined ? new Map() : await records.files(vm, plan.guestPath);
+    const changes = isFresh ? { send: [...now.keys()], remove: [] } : changesSince(before, now);
+    call.stage('check', `${plan.guestPath} in the guest`);
+    const losses = await this.#losses({ there, record, before, now, touched: [...(params.clean ? before.keys() : changes.send), ...changes.remove] });
+    await records.savePending(vm, plan.guestPath, now);
+    await this.#makeRoom({ there, isFresh, losses, remove: changes.remove });
+    const sent = await this.#send(staged, { send: changes.send, now, movedHead: losses?.movedHead });
+    for (const path of changes.send) if (!sent.work.has(path)) now.delete(path);
+    for (const [path, entry] of sent.work) now.set(path, entry);
+    await this.#finish(now);
+    const done = await this.#remember(staged, now);
+    return {
+      workspace: viewOf(done), files: now.size, sentFiles: sent.work.size, sentBytes: sent.bytes, removedFiles: changes.remove.length,
+      notices: [...plan.notices, ...(losses?.movedHead === undefined ? [] : [`the guest's commits up to ${losses.movedHead.slice(0, 12)} stay in it as refs/banger/before/${call.opId}`])],
+    };
+  }
+
+  /** Refuses when something of the guest would be lost. */
+  async #losses(input: {
+    readonly there: 'absent' | 'ours' | 'other'; readonly record: WorkspaceRecord | undefined; readonly before: Manifest;
+    readonly now: ReadonlyMap<string, ManifestEntry>; readonly touched: readonly string[];
+  }): Promise<Losses | undefined> {
+    const { plan, vm, params } = this.#work;
+    if (input.there === 'absent') return undefined;
+    if (input.record === undefined) {
+      // Cut short the first time, it holds nothing but what we sent.
+      const pending = await this.#deps.records.pending(vm, plan.guestPath);
+      if (!params.force && !params.clean && pending.size === 0) throw wouldOverwrite(vm.name, plan.guestPath, [plan.guestPath]);
+      return undefined;
+    }
+    const kept = await keptIn(this.#deps.exec, plan.repo, vm.name);
+    const pending = await this.#deps.records.pending(vm, plan.guestPath);
+    const losses = await findLosses(this.#place, { ...input, record: input.record, pending, kept });
+    if (losses.lost.length > 0 && !params.force) throw wouldOverwrite(vm.name, plan.guestPath, losses.lost);
+    return losses;
+  }
+
+  async #makeRoom({ there, isFresh, losses, remove }: {
+    readonly there: 'absent' | 'ours' | 'other'; readonly isFresh: boolean; readonly losses: Losses | undefined; readonly remove: readonly string[];
+  }): Promise<void> {
+    const { plan, params } = this.#work;
+    const { guestPath } = plan;
+    if (there !== 'absent' && params.clean) await wipeTree(this.#place, guestPath);
+    if (isFresh && dirname(guestPath) !== '/root') await makeDirs(this.#place, dirname(guestPath));
+    if (params.clean) return;
+    if (remove.length > 0) await removeFiles(this.#place, guestPath, remove);
+    // Told to overwrite: what is of another kind has to go first, as a file never replaces a directory by itself.
+    for (const { path, kind } of losses?.differing ?? []) {
+      if (kind === 'dir') await wipeTree(this.#place, `${guestPath}/${Buffer.from(path, 'latin1').toString('utf8')}`);
+      if (kind === 'other') await this.#clearAbove(path);
+    }
+  }
+
+  /** A part of the path that leads elsewhere, or is no directory, goes. */
+  async #clearAbove(path: string): Promise<void> {
+    const parts = path.split('/');
+    const above = parts.slice(1).map((_, n) => parts.slice(0, n + 1).join('/'));
+    const wrong = await checkTree(this.#place, this.#place.guestPath, [...above, path].map((each) => ({ path: each, kind: 'dir' as const, mode: 0, size: 0, mtimeNs: 0n })));
+    const files = wrong.filter(({ kind }) => kind === 'file' || kind === 'link').map(({ path: each }) => each);
+    if (files.length > 0) await removeFiles(this.#place, this.#place.guestPath, files);
+  }
+
+  async #send(staged: Staged, input: { readonly send: readonly string[]; readonly now: ReadonlyMap<string, ManifestEntry>; readonly movedHead: string | undefined }) {
+    const { vm, plan, dir, call } = this.#work;
+    const isLast = (path: string): boolean => /(^|\/)(index|HEAD)$|\/refs\//.test(path);
+    const work = new Map(input.send.map((path) => [path, input.now.get(path)!]));
+    const before = input.movedHead === undefined ? [] : [await keepHead(staged.bases[0]!, call.opId, input.movedHead)];
+    call.stage('send', `${work.size} ${work.size === 1 ? 'file' : 'files'}`);
+    return sendParts({
+      files: this.#deps.files, vm, guestPath: plan.guestPath, dir, bases: staged.bases, opId: call.opId, signal: call.signal, log: this.#deps.log,
+      onProgress: (bytes) => call.stage('send', `${work.size} files, ${Math.floor(bytes / 1_048_576)} MiB`),
+    }, { first: [...before, ...staged.git.filter((path) => !isLast(path))], work, last: staged.git.filter(isLast) });
+  }
+
+  async #finish(now: Manifest): Promise<void> {
+    const { plan } = this.#work;
+    if (/^\/root\/[^/]+$/.test(plan.guestPath) && plan.guestPath !== '/root/repo') await linkPath(this.#place, '/root/repo', plan.guestPath);
+    if (!['.mise.toml', 'mise.toml', '.tool-versions', 'mise/config.toml', '.config/mise.toml'].some((path) => now.has(path))) return;
+    // Never fatal: a person can trust it by hand.
+    const result = await runScript(this.#place, { script: miseScript, args: [plan.guestPath], idleLimitMs: this.#place.limitMs }).catch((error: unknown) => error);
+    this.#deps.log.debug({ vm: this.#work.vm.name, result: result instanceof Error ? result.message : 'done' }, 'mise was asked to trust the workspace');
+  }
+
+  async #remember(staged: Staged, now: Manifest): Promise<WorkspaceRecord> {
+    const { plan, vm, params, dir } = this.#work;
+    const stampOf = async (path: string): Promise<Stamp> => {
+      const stat = await lstat(onDisk(staged.bases[0]!, path), { bigint: true });
+      return { path, kind: stat.isFile() ? 'file' : 'link', mode: Number(stat.mode & 0o7777n), size: Number(stat.size), mtimeNs: String(stat.mtimeNs) };
+    };
+    const record: WorkspaceRecord = {
+      guestPath: plan.guestPath, hostPath: plan.repo.root, gitDir: plan.repo.gitDir, commonDir: plan.repo.commonDir, mode: params.mode,
+      ...(plan.repo.head.commit === undefined ? {} : { hostHead: plan.repo.head.commit }), includeUntracked: params.includeUntracked, preparedAt: new Date().toISOString(),
+      ...(staged.headCommit === undefined ? {} : { head: staged.headCommit }), ...(staged.headBranch === undefined ? {} : { branch: staged.headBranch }),
+      indexDigest: staged.indexDigest, baseTree: staged.baseTree, have: structuredClone(staged.have) as WorkspaceRecord['have'],
+      control: await Promise.all(staged.control.map(stampOf)), index: await stampOf('.git/index'),
+    };
+    await this.#deps.records.save(vm, record, { files: now, objectsDir: join(dir, 'objects') });
+    return record;
+  }
+}
+
+/** A commit of the guest that HEAD leaves behind keeps a name there. */
+async function keepHead(stagedTree: string, opId: string, commit: string): Promise<string> {
+  const path = `.git/refs/banger/before/${opId}`;
+  await mkdir(join(stagedTree, dirname(path)), { recursive: true });
+  await writeFile(join(stagedTree, path), `${commit}\n`);
+  return path;
+}
