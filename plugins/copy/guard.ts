@@ -120,7 +120,8 @@ class GuardedProcess implements GuestProcess {
   }
 }
 
-function stalled({ subject, direction, path, limitMs }: GuardOptions, bytes: number): BangerError {
+/** Why a guest was given up that moved only so many bytes in its time. */
+export function stalled({ subject, direction, path, limitMs }: Pick<GuardOptions, 'subject' | 'direction' | 'path' | 'limitMs'>, bytes: number): BangerError {
   const what = direction === 'in' ? `take more for ${path}` : `send more of ${path}`;
   const pace = bytes === 0 ? '' : ` (${bytes} bytes moved, the least is ${floorBytesPerSecond} a second)`;
   return new BangerError('timeout', `Gave up waiting for the guest of ${subject} to ${what} after ${Math.round(limitMs / 100) / 10} s${pace}`, {

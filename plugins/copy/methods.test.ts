@@ -5,10 +5,11 @@ import { createActivity } from '../../core/daemon/activity.ts';
 import { frameKind } from '../../core/api.ts';
 import { nullLog } from '../../core/log.ts';
 import { busy, notRunning, operationFailed } from '../../core/plugin-api.ts';
-import type { CallContext, GuestExecRequest, GuestExit, GuestProcess, Vm } from '../../core/plugin-api.ts';
+import type { CallContext, GuestAgent, GuestExecRequest, GuestExit, GuestProcess, Vm } from '../../core/plugin-api.ts';
 import { makeCall, makePeer } from '../../test/support/vm-fixture.ts';
 import { StreamClient } from '../../test/support/stream-client.ts';
 import { waitFor } from '../../test/support/wait.ts';
+import { createDirectCopies } from './direct.ts';
 import { copyMethod } from './methods.ts';
 import { copyParams } from './schema.ts';
 
@@ -52,13 +53,15 @@ beforeEach(() => {
 });
 afterEach(() => { expect(activity.held).toBe(0); });
 
+const guest = (agent: Pick<GuestAgent, 'exec' | 'bulkSocket'>) => ({ agent, copies: createDirectCopies(agent) });
+
 interface Begun { readonly end: FakeEnd; readonly client: StreamClient }
 
 async function begin(params: object, limitSeconds = 60): Promise<Begun> {
   const [end, client, test] = [new FakeEnd(), new StreamClient(), makePeer()];
   const method = copyMethod({
     vms: { running: () => Promise.resolve(vm) }, host: { slowdown: 1 }, activity, log: nullLog, signal: closing.signal,
-    agent: { exec: (_vm, request) => { requests.push(request); return Promise.resolve(end); }, bulkSocket: () => undefined },
+    ...guest({ exec: (_vm, request) => { requests.push(request); return Promise.resolve(end); }, bulkSocket: () => undefined }),
     config: { stall_timeout_seconds: limitSeconds },
   });
   expect(await method.handler(copyParams.parse({ ref: 'devbox', ...params }), makeCall({ log: nullLog, peer: test.peer }))).toEqual({ ticket: 'ticket-1' });
@@ -99,7 +102,7 @@ describe('vm.copy', () => {
   it('refuses a VM that does not run before it offers a stream', async () => {
     const method = copyMethod({
       vms: { running: () => Promise.reject(notRunning('devbox', 'stopped')) }, host: { slowdown: 1 }, activity, log: nullLog, signal: closing.signal,
-      agent: { exec: () => Promise.reject(new Error('nobody asked for that')), bulkSocket: () => undefined }, config: { stall_timeout_seconds: 60 },
+      ...guest({ exec: () => Promise.reject(new Error('nobody asked for that')), bulkSocket: () => undefined }), config: { stall_timeout_seconds: 60 },
     });
     await expect(method.handler(copyParams.parse({ ref: 'devbox', direction: 'out', path: '/x' }), makeCall({ log: nullLog }))).rejects.toMatchObject({ code: 'not_running' });
   });
@@ -181,14 +184,14 @@ describe('a direct copy', () => {
   function directMethod(ends: (FakeEnd | Error)[], limitSeconds = 60) {
     return copyMethod({
       vms: { running: () => Promise.resolve(vm) }, host: { slowdown: 1 }, activity, log: nullLog, signal: closing.signal, config: { stall_timeout_seconds: limitSeconds },
-      agent: {
+      ...guest({
         bulkSocket: () => socket,
         exec: (_vm, request) => {
           requests.push(request);
           const end = ends.shift();
           return end instanceof FakeEnd ? Promise.resolve(end) : Promise.reject(end ?? new Error('no end is left'));
         },
-      },
+      }),
     });
   }
   const ask = async (method: ReturnType<typeof directMethod>, params: object) => {

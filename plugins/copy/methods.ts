@@ -1,6 +1,6 @@
 import { serveGuestProcess } from '../../core/plugin-api.ts';
 import type { Activity, GuestAgent, GuestExecRequest, HostInfo, Logger, RpcMethod, Vms } from '../../core/plugin-api.ts';
-import { createDirectCopies } from './direct.ts';
+import type { DirectCopies } from './direct.ts';
 import { guardProcess } from './guard.ts';
 import { copyParams, copyResult } from './schema.ts';
 import type { CopyConfig, CopyParams } from './schema.ts';
@@ -8,7 +8,8 @@ import { floorBytesPerSecond } from './stall.ts';
 
 export interface CopyDeps {
   readonly vms: Pick<Vms, 'running'>;
-  readonly agent: Pick<GuestAgent, 'exec' | 'bulkSocket'>;
+  readonly agent: Pick<GuestAgent, 'exec'>;
+  readonly copies: DirectCopies;
   readonly host: Pick<HostInfo, 'slowdown'>;
   readonly activity: Activity;
   readonly config: CopyConfig;
@@ -18,7 +19,7 @@ export interface CopyDeps {
 }
 
 /** The agent kills what it hung up after 5 s; the rest is for the way there and back. */
-const hangupMs = 10_000;
+export const hangupMs = 10_000;
 
 /** The guest's end: the agent's own program, so that the image needs none. */
 export function copyRequest(params: CopyParams): GuestExecRequest {
@@ -38,7 +39,6 @@ const option = (name: string, value: string | undefined): string[] => (value ===
 
 /** `vm.copy`: offers the guest's end of a copy as a byte stream, or the way to it. The tar stream passes through; nothing here looks into it. */
 export function copyMethod(deps: CopyDeps): RpcMethod<typeof copyParams, typeof copyResult> {
-  const copies = createDirectCopies(deps.agent);
   const stallLimitMs = deps.config.stall_timeout_seconds * 1000 * deps.host.slowdown;
   return {
     summary: 'Begins one end of a copy: a tar stream into the guest or out of it.',
@@ -47,7 +47,7 @@ export function copyMethod(deps: CopyDeps): RpcMethod<typeof copyParams, typeof 
       const vm = await deps.vms.running(params.ref, call.signal);
       const log = deps.log.child({ opId: call.opId, vm: vm.name });
       const request = copyRequest(params);
-      const direct = params.direct === true ? await copies.begin(vm, request, { signal: call.signal, log }) : undefined;
+      const direct = params.direct === true ? await deps.copies.begin(vm, request, { signal: call.signal, log }) : undefined;
       const release = deps.activity.hold(`copy ${params.direction} ${vm.name}`);
       const start = async (signal: AbortSignal) => guardProcess(direct?.process ?? await deps.agent.exec(vm, request, signal), {
         subject: vm.name, direction: params.direction, path: params.path, signal: deps.signal,
