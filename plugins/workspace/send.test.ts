@@ -26,13 +26,13 @@ function entryOf(name: string): ManifestEntry {
   return { kind: 'file', mode: Number(stat.mode & 0o7777n), size: Number(stat.size), mtimeNs: stat.mtimeNs, ctimeNs: stat.ctimeNs, ino: stat.ino };
 }
 /** `onSend` stands for what happens on the host while the files are on their way. */
-function send(names: readonly string[], onSend: (round: number) => void = () => undefined, notes: readonly string[] = []): ReturnType<typeof sendParts> {
+function send(names: readonly string[], onSend: (round: number) => void = () => undefined, partial: { readonly host?: boolean; readonly guest?: boolean } = {}): ReturnType<typeof sendParts> {
   const files: GuestFiles = {
     async send(_vm, { listFile }, { onProgress }) {
       lists.push(readFileSync(listFile, 'latin1').split('\0').slice(0, -1));
       onSend(lists.length);
       onProgress?.(10, 'x');
-      return { notes };
+      return { notes: [], hostPartial: partial.host === true, guestPartial: partial.guest === true };
     },
   };
   return sendParts(
@@ -65,7 +65,10 @@ test('files that never rest are refused', async () => {
   expect(lists.length).toBe(3);
 });
 
-test('what the guest left out is an error', async () => {
+test('what is left out is an error, unless the file is gone', async () => {
   writeFileSync(join(work, 'a'), 'a');
-  await expect(send(['a'], undefined, ['a: a directory is in the way'])).rejects.toMatchObject({ code: 'operation_failed' });
+  await expect(send(['a'], undefined, { guest: true })).rejects.toMatchObject({ code: 'operation_failed' });
+  await expect(send(['a'], undefined, { host: true })).rejects.toMatchObject({ code: 'operation_failed' });
+  const { work: sent } = await send(['a'], () => rmSync(join(work, 'a')), { host: true });
+  expect(sent.size).toBe(0);
 });

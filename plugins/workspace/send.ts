@@ -1,9 +1,9 @@
 // Sending a workspace's files: the list for the host's program, and another round for what changed on the host meanwhile.
 import { lstat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BangerError } from '../../core/plugin-api.ts';
+import { BangerError, operationFailed } from '../../core/plugin-api.ts';
 import type { Logger, Vm } from '../../core/plugin-api.ts';
-import type { GuestFiles } from '../copy/capability.ts';
+import type { GuestFiles, SentFiles } from '../copy/capability.ts';
 import { isSameOnHost } from './manifest.ts';
 import type { ManifestEntry } from './manifest.ts';
 import { onDisk } from './host/bytes.ts';
@@ -44,10 +44,11 @@ export async function sendParts(call: SendCall, parts: SendParts): Promise<Sent>
     const isFirst = round === 1;
     const list = [...(isFirst ? parts.first.map((path) => `0/${path}`) : []), ...todo.map((path) => `1/${path}`), ...(isFirst ? parts.last.map((path) => `0/${path}`) : [])];
     const before = bytes;
-    const notes = await sendList(call, list, (now) => {
+    const sent = await sendList(call, list, (now) => {
       bytes = before + now;
       call.onProgress(bytes);
     });
+    if (sent?.guestPartial === true) throw leftOut(sent.notes);
     const changed = await changedSince(call, work, todo);
     for (const [path, entry] of changed) {
       if (entry === undefined) work.delete(path);
@@ -55,7 +56,8 @@ export async function sendParts(call: SendCall, parts: SendParts): Promise<Sent>
     }
     todo = [...changed].flatMap(([path, entry]) => (entry === undefined ? [] : [path]));
     if (todo.length === 0) {
-      if (notes.length > 0 && changed.size === 0) throw new BangerError('operation_failed', `Not all of the workspace arrived: ${notes[0]}`, { detail: { notes } });
+      // What cannot be read is no change, and nothing that another round would mend.
+      if (sent?.hostPartial === true && changed.size === 0) throw leftOut(sent.notes);
       return { bytes, work };
     }
     if (round === rounds) {
@@ -64,13 +66,15 @@ export async function sendParts(call: SendCall, parts: SendParts): Promise<Sent>
   }
 }
 
-async function sendList(call: SendCall, list: readonly string[], onProgress: (bytes: number) => void): Promise<readonly string[]> {
-  if (list.length === 0) return [];
+const leftOut = (notes: readonly string[]): BangerError =>
+  operationFailed(`Not all of the workspace arrived: ${notes[0] ?? 'something was left out'}`, { detail: { notes } });
+
+async function sendList(call: SendCall, list: readonly string[], onProgress: (bytes: number) => void): Promise<SentFiles | undefined> {
+  if (list.length === 0) return undefined;
   const listFile = join(call.dir, 'list');
   await writeFile(listFile, Buffer.from(list.map((path) => `${path}\0`).join(''), 'latin1'), { mode: 0o600 });
   const { files, vm, guestPath, signal, opId, log } = call;
-  const { notes } = await files.send(vm, { listFile, bases: call.bases, guestPath }, { signal, opId, log, onProgress });
-  return notes;
+  return files.send(vm, { listFile, bases: call.bases, guestPath }, { signal, opId, log, onProgress });
 }
 
 const atOnce = 256;
