@@ -36,7 +36,8 @@ GIT_INDEX_FILE="$i" git ls-files -s -z
 
 /**
  * `$1` directory, `$2` operation, `$3` commit that the host has, or nothing. Says one line, \`banger-work 1 HEAD INDEX WORKTREE\` with a dash
- * for what there is not, and after it a pack of what these three need beyond that commit.
+ * for what there is not, and after it a pack of what these three need beyond that commit, without deltas: making them is slow here, and the host need
+ * not undo them in memory.
  */
 export const pullScript = `${enter}${copyIndex}head=$(git rev-parse -q --verify 'HEAD^{commit}' || :)
 index=
@@ -47,7 +48,7 @@ printf 'banger-work 1 %s %s %s\\n' "\${head:--}" "\${index:--}" "$tree"
 base=
 if [ -n "$3" ] && git cat-file -e "$3^{commit}" 2>/dev/null; then base="^$3"; fi
 for id in $head $index $tree $base; do echo "$id"; done |
-git -c pack.threads=1 -c pack.compression=1 pack-objects --revs --stdout -q --window=0
+git -c pack.threads=1 -c pack.compression=1 -c core.bigFileThreshold=64m pack-objects --revs --stdout -q --window=0 --no-reuse-delta
 `;
 
 /** `$1` directory, `$2` operation, `$3` commit to begin at, or nothing for HEAD. Says a binary patch. */
