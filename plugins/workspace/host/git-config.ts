@@ -7,6 +7,8 @@ export interface GitConfig {
   get(key: string): string | undefined;
   /** As git reads a truth value; undefined when unset. */
   flag(key: string): boolean | undefined;
+  /** Keys that are set and fit, latin1. */
+  keys(pattern: RegExp): readonly string[];
 }
 
 /** Configuration of all scopes that apply in the repository. */
@@ -23,6 +25,7 @@ export async function readConfig(git: Git): Promise<GitConfig> {
   };
   return {
     get,
+    keys: (pattern) => [...values.keys()].filter((key) => pattern.test(key)),
     flag(key) {
       const value = get(key)?.toLowerCase();
       if (value === undefined) return undefined;

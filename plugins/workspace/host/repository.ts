@@ -21,6 +21,8 @@ export interface Repository {
   readonly name: string;
   readonly objectFormat: 'sha1' | 'sha256';
   readonly isShallow: boolean;
+  /** Some objects may be at a remote only. */
+  readonly isPartial: boolean;
   /** `commit` is absent on an unborn branch, `branch` (short name, ordinary string) when HEAD is detached. */
   readonly head: { readonly commit?: string; readonly branch?: string };
   /** URL of the remote `origin`, without a password. */
@@ -45,6 +47,7 @@ export async function openRepository(exec: Pick<Exec, 'run'>, path: string, opti
   const email = config.get('user.email');
   return {
     ...where, name: basename(where.root), head,
+    isPartial: config.keys(/^(extensions\.partialclone|remote\..*\.promisor)$/s).length > 0,
     ...(origin === undefined ? {} : { origin: withoutSecrets(origin) }),
     identity: { ...(name === undefined ? {} : { name }), ...(email === undefined ? {} : { email }) },
   };

@@ -1,0 +1,121 @@
+// The files of a working tree that go along: what the index names, as it is on disk now, and untracked files when asked for.
+import { lstatSync } from 'node:fs';
+import type { BigIntStats } from 'node:fs';
+import { onDisk, splitNul } from './bytes.ts';
+import type { Git } from './git.ts';
+import { inTurns } from './turns.ts';
+import type { WorkFile } from './types.ts';
+
+export interface IndexEntries {
+  /** Files and links that git keeps in the working tree; in git's order. */
+  readonly tracked: readonly string[];
+  /** Paths of submodules. */
+  readonly gitlinks: readonly string[];
+  /** Object ids by path, for gitlinks only. */
+  readonly gitlinkCommits: ReadonlyMap<string, string>;
+  readonly unmerged?: string;
+}
+
+const gitlinkMode = '160000';
+
+/** What the index names. Entries outside of a sparse checkout are not in the working tree and left out. */
+export async function readIndex(git: Git, signal?: AbortSignal): Promise<IndexEntries> {
+  // "<tag> <mode> <id> <stage>\t<path>": S stands for skip-worktree, M for unmerged.
+  const { stdout } = await git.run(['ls-files', '-s', '-t', '-z']);
+  const tracked: string[] = [];
+  const gitlinkCommits = new Map<string, string>();
+  let unmerged: string | undefined;
+  await inTurns(splitNul(stdout), (entry) => {
+    const tab = entry.indexOf('\t');
+    const path = entry.slice(tab + 1);
+    if (entry[tab - 1] !== '0') unmerged ??= path;
+    else if (entry.startsWith(gitlinkMode, 2)) gitlinkCommits.set(path, entry.slice(9, tab - 2));
+    else if (entry[0] !== 'S') tracked.push(path);
+  }, signal);
+  return { tracked, gitlinks: [...gitlinkCommits.keys()], gitlinkCommits, ...(unmerged === undefined ? {} : { unmerged }) };
+}
+
+export interface Untracked {
+  /** Files, neither tracked nor ignored; in git's order. */
+  readonly paths: readonly string[];
+  /** Directories that are repositories of their own, without the slash at the end. */
+  readonly repositories: readonly string[];
+}
+
+export async function readUntracked(git: Git, signal?: AbortSignal): Promise<Untracked> {
+  const { stdout } = await git.run(['ls-files', '--others', '--exclude-standard', '-z']);
+  const paths: string[] = [];
+  const repositories: string[] = [];
+  await inTurns(splitNul(stdout), (path) => {
+    if (path.endsWith('/')) repositories.push(path.slice(0, -1));
+    else paths.push(path);
+  }, signal);
+  return { paths, repositories };
+}
+
+export interface Looked {
+  readonly files: readonly WorkFile[];
+  /** Sockets, fifos and devices: they cannot be sent. */
+  readonly odd: readonly string[];
+}
+
+/**
+ * Paths below a root as they are on disk. What is gone, has become a directory, or is reached through a link is not a file any more, as git sees
+ * it too. `prefix` is put before the paths of the result.
+ */
+export async function lookAt(root: string, paths: Iterable<string>, options: { readonly prefix?: string; readonly signal?: AbortSignal | undefined } = {}): Promise<Looked> {
+  const files: WorkFile[] = [];
+  const odd: string[] = [];
+  const isPlainDir = dirMemory(root);
+  const { prefix = '', signal } = options;
+  await inTurns(paths, (path) => {
+    const slash = path.lastIndexOf('/');
+    const stat = slash < 0 || isPlainDir(path.slice(0, slash)) ? statOf(root, path) : undefined;
+    if (stat === undefined || stat.isDirectory()) return;
+    if (stat.isFile() || stat.isSymbolicLink()) files.push(workFile(prefix + path, stat));
+    else odd.push(prefix + path);
+  }, signal);
+  return { files, odd };
+}
+
+function dirMemory(root: string): (dir: string) => boolean {
+  const known = new Map<string, boolean>();
+  return function isPlainDir(dir: string): boolean {
+    const before = known.get(dir);
+    if (before !== undefined) return before;
+    const slash = dir.lastIndexOf('/');
+    const is: boolean = (slash < 0 || isPlainDir(dir.slice(0, slash))) && statOf(root, dir)?.isDirectory() === true;
+    known.set(dir, is);
+    return is;
+  };
+}
+
+function statOf(root: string, path: string): BigIntStats | undefined {
+  try {
+    // Synchronous: a call takes microseconds, its promise takes twenty.
+    return lstatSync(onDisk(root, path), { bigint: true, throwIfNoEntry: false });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOTDIR') return undefined;
+    throw error;
+  }
+}
+
+const workFile = (path: string, stat: BigIntStats): WorkFile => ({
+  path, kind: stat.isFile() ? 'file' : 'link', mode: Number(stat.mode & 0o7777n), size: Number(stat.size),
+  mtimeNs: stat.mtimeNs, ctimeNs: stat.ctimeNs, ino: stat.ino,
+});
+
+/** Two lists in order, as one. */
+export async function merged<T>(a: readonly T[], b: readonly T[], pathOf: (item: T) => string): Promise<readonly T[]> {
+  if (b.length === 0) return a;
+  if (a.length === 0) return b;
+  const all: T[] = [];
+  let next = 0;
+  await inTurns(a, (item) => {
+    const path = pathOf(item);
+    for (; next < b.length && pathOf(b[next]!) < path; next += 1) all.push(b[next]!);
+    all.push(item);
+  });
+  for (; next < b.length; next += 1) all.push(b[next]!);
+  return all;
+}

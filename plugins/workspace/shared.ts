@@ -1,0 +1,8 @@
+// What the command line uses of this plugin without a daemon.
+export { createGit } from './host/git.ts';
+export { describePlan } from './host/describe.ts';
+export { escapeName } from './host/escape.ts';
+export { openRepository } from './host/repository.ts';
+export { planWorkspace } from './host/plan.ts';
+export type { HostPlan, PlanOptions, WorkFile } from './host/plan.ts';
+export type { Repository } from './host/repository.ts';
