@@ -16,6 +16,10 @@ export interface Snapshot {
   readonly tracked: string;
   /** Tree of the working files, untracked ones included, ignored ones not. */
   readonly worktree: string;
+  /** Working files that the index knows: by path, mode and blob. */
+  readonly trackedFiles: ReadonlyMap<string, string>;
+  /** All working files, ignored ones too. */
+  readonly allFiles: ReadonlyMap<string, string>;
   /** Entries of `git status --porcelain=v2 -z` for what the index or HEAD knows. */
   readonly status: readonly string[];
   /** Paths that are not tracked and not ignored. */
@@ -49,9 +53,15 @@ GIT_INDEX_FILE=$t/fresh git update-index -z --index-info <"$t/entries"
 GIT_INDEX_FILE=$t/fresh git add -u
 GIT_INDEX_FILE=$t/fresh git write-tree
 printf '\\000'
+cp "$t/fresh" "$t/tracked"
 GIT_INDEX_FILE=$t/fresh git add -A
 GIT_INDEX_FILE=$t/fresh git write-tree
 printf '\\000'
+GIT_INDEX_FILE=$t/fresh git add -A -f
+for i in tracked fresh; do
+GIT_INDEX_FILE=$t/$i git ls-files -s -z
+printf '\\000'
+done
 unset GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
 git status --porcelain=v2 -z --no-renames --untracked-files=all
 }
@@ -60,15 +70,22 @@ main </dev/null
 }
 
 export function parseSnapshot(output: Buffer): Snapshot {
-  const [head, ref, index, tracked, worktree, ...entries] = output.toString('latin1').split('\0').slice(0, -1);
-  if (worktree === undefined) throw new Error(`no snapshot: ${output.toString()}`);
-  const [headId, refName, indexId, trackedId, worktreeId] = [head, ref, index, tracked, worktree].map((word) => word!.replace(/\n$/, ''));
+  const words = output.toString('latin1').split('\0').slice(0, -1);
+  const [head, ref, index, tracked, worktree] = words.splice(0, 5).map((word) => word.replace(/\n$/, ''));
+  const section = (): string[] => words.splice(0, words.indexOf('') + 1).slice(0, -1);
+  if (head === undefined || ref === undefined || index === undefined || tracked === undefined || worktree === undefined || words.length < 2) throw new Error(`no snapshot: ${output.toString()}`);
+  const [trackedFiles, allFiles] = [listing(section()), listing(section())];
   const isUntracked = (entry: string): boolean => entry.startsWith('? ');
   return {
-    head: headId!, ref: refName!, index: indexId!, tracked: trackedId!, worktree: worktreeId!,
-    status: entries.filter((entry) => !isUntracked(entry)).toSorted(),
-    untracked: entries.filter(isUntracked).map((entry) => entry.slice(2)).toSorted(),
+    head, ref, index, tracked, worktree, trackedFiles, allFiles,
+    status: words.filter((entry) => !isUntracked(entry)).toSorted(),
+    untracked: words.filter(isUntracked).map((entry) => entry.slice(2)).toSorted(),
   };
+}
+
+/** Of `git ls-files -s`: `mode blob stage<tab>path`. */
+function listing(entries: readonly string[]): Map<string, string> {
+  return new Map(entries.map((entry) => [entry.slice(entry.indexOf('\t') + 1), entry.slice(0, entry.indexOf('\t') - 2)]));
 }
 
 /** The script's answer for a repository of the host. */
