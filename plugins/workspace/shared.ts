@@ -6,3 +6,5 @@ export { openRepository } from './host/repository.ts';
 export { planWorkspace } from './host/plan.ts';
 export type { HostPlan, PlanOptions, WorkFile } from './host/plan.ts';
 export type { Repository } from './host/repository.ts';
+export { bootstrapLog, bootstrapScript, needsNetworkRefusal, planBootstrap } from './bootstrap.ts';
+export type { BootstrapPlan } from './bootstrap.ts';
