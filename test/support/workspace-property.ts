@@ -1,0 +1,164 @@
+// One case of the workspace property test: a random repository goes in, both sides are edited, and the work comes back.
+import { join } from 'node:path';
+import { expect } from 'vitest';
+import { random as seeded } from '../../native/copy/testing.ts';
+import type { WorkspaceMode, WorkspacePullResult } from '../../core/api.ts';
+import type { Host, RunResult } from './host.ts';
+import { makeRandomRepo, randomEditScript, randomEdits, type Random } from './random-repo.ts';
+import { git, parseSnapshot, snapshot, snapshotScript, untouchedState, type Snapshot } from './repo-snapshot.ts';
+
+type Files = ReadonlyMap<string, string>;
+interface Options { readonly mode: WorkspaceMode; readonly includeUntracked: boolean; readonly branch?: string }
+
+/** What the host sends: nothing of what it does not track, unless told. */
+function sent(host: Snapshot, options: Options): Files {
+  if (options.mode === 'metadata') return new Map();
+  if (!options.includeUntracked) return host.trackedFiles;
+  const untracked = new Set(host.untracked);
+  return new Map([...host.allFiles].filter(([path]) => untracked.has(path) || host.trackedFiles.has(path)));
+}
+const sorted = (files: Files): [string, string][] => [...files].toSorted(([a], [b]) => (a < b ? -1 : 1));
+/** Whether one of two paths is a directory of the other. */
+const inTheWay = (a: string, b: string): boolean => a.startsWith(`${b}/`) || b.startsWith(`${a}/`);
+
+export class WorkspaceCase {
+  readonly #host: Host;
+  readonly #vm: string;
+  readonly #repo: string;
+  readonly #guestPath: string;
+  readonly #random: Random;
+  readonly #options: Options;
+
+  constructor(host: Host, vm: string, seed: number) {
+    this.#host = host;
+    this.#vm = vm;
+    this.#repo = join(host.dir, `repo${seed}`);
+    this.#guestPath = `/root/repo${seed}`;
+    this.#random = seeded(seed * 7919);
+    makeRandomRepo(this.#repo, seed);
+    const kind = this.#random(12);
+    this.#options = {
+      mode: kind === 0 ? 'metadata' : kind < 4 ? 'full_copy' : 'shallow', includeUntracked: this.#random(3) === 0, ...(this.#random(5) === 0 ? { branch: 'guest/only' } : {}),
+    };
+  }
+
+  /** For the report of a failure. */
+  get told(): string {
+    return `${this.#repo} ${JSON.stringify(this.#options)}`;
+  }
+
+  async run(): Promise<void> {
+    const first = await this.#firstPrepare();
+    // Both sides at once.
+    const script = randomEditScript(this.#random, this.#guestPath, { stage: true, commit: this.#random(2) === 0, paths: [...first.allFiles.keys()] });
+    const inGuest = this.#inGuest(script);
+    randomEdits(this.#repo, this.#random, { stage: true, commit: this.#random(2) === 0 });
+    await inGuest;
+    const way = this.#random(3);
+    if (way === 1) await this.#secondPrepare(first);
+    await this.#pull();
+    if (way === 2) {
+      const edited = await this.#guest();
+      const again = await this.#prepare();
+      // All of it is kept in the host's repository but what is ignored, of which a pull takes nothing.
+      if (again.code !== 0) this.#expectIgnoredInTheWay(again, edited);
+      else await this.#expectMerged(first, edited, await snapshot(this.#repo));
+      await this.#pull();
+    }
+  }
+
+  async #inGuest(script: string | Buffer): Promise<Buffer> {
+    const input = typeof script === 'string' ? Buffer.from(script, 'latin1') : script;
+    return (await this.#host.ok(['vm', 'exec', '--guest-path', '/', this.#vm, '--', 'sh', '-s'], { input })).stdout;
+  }
+  async #guest(): Promise<Snapshot> {
+    return parseSnapshot(await this.#inGuest(snapshotScript(this.#guestPath)));
+  }
+  #prepare(...flags: readonly string[]): Promise<RunResult> {
+    const { mode, includeUntracked, branch } = this.#options;
+    return this.#host.banger([
+      'vm', 'workspace', 'prepare', this.#vm, this.#repo, '--mode', mode, ...(includeUntracked ? ['--include-untracked'] : []), ...(branch === undefined ? [] : ['--branch', branch]), ...flags,
+    ]);
+  }
+
+  /** The guest's repository is the host's, as git sees it; the host's is as it was. */
+  async #firstPrepare(): Promise<Snapshot> {
+    const before = untouchedState(this.#repo);
+    const host = await snapshot(this.#repo);
+    expect(await this.#prepare()).toMatchObject({ code: 0 });
+    expect(untouchedState(this.#repo)).toEqual(before);
+    const guest = await this.#guest();
+    this.#expectHead(guest, host);
+    expect(sorted(guest.allFiles)).toEqual(sorted(sent(host, this.#options)));
+    if (this.#options.mode !== 'metadata') expect(guest.status).toEqual(host.status);
+    expect(guest.untracked.filter((path) => !host.untracked.includes(path))).toEqual([]);
+    return guest;
+  }
+  #expectHead(guest: Snapshot, host: Snapshot): void {
+    const { branch } = this.#options;
+    expect({ head: guest.head, ref: guest.ref, index: guest.index }).toEqual({ head: host.head, ref: branch === undefined ? host.ref : `refs/heads/${branch}`, index: host.index });
+  }
+
+  /** Nothing of the guest's is lost without a word; with one, the host's edits go over it. */
+  async #secondPrepare(first: Snapshot): Promise<void> {
+    const host = await snapshot(this.#repo);
+    const edited = await this.#guest();
+    const again = await this.#prepare();
+    if (again.code === 0) {
+      expect([edited.head, edited.index]).toEqual([first.head, first.index]);
+      const after = await this.#expectMerged(first, edited, host);
+      for (const [path, blob] of edited.allFiles) if (blob !== first.allFiles.get(path)) expect([path, after.allFiles.get(path)]).toEqual([path, blob]);
+      return;
+    }
+    expect(again).toMatchObject({ code: 1, out: '' });
+    expect(again.err).toContain('would be overwritten');
+    expect(await this.#guest()).toEqual(edited);
+    expect(await this.#prepare('--force')).toMatchObject({ code: 0 });
+    await this.#expectMerged(first, edited, host);
+  }
+
+  /** HEAD and index are the host's; so is each file that the host changed. The guest's others are as it left them. */
+  async #expectMerged(first: Snapshot, edited: Snapshot, host: Snapshot): Promise<Snapshot> {
+    const after = await this.#guest();
+    this.#expectHead(after, host);
+    const now = sent(host, this.#options);
+    const given = [...now.keys()];
+    for (const [path, blob] of now) {
+      const allowed = blob === first.allFiles.get(path) ? [blob, edited.allFiles.get(path)] : [blob];
+      expect([path, allowed], `${path} is ${after.allFiles.get(path)}`).toEqual([path, expect.arrayContaining([after.allFiles.get(path)])]);
+    }
+    for (const path of first.allFiles.keys()) if (!now.has(path)) expect([path, after.allFiles.get(path)]).toEqual([path, undefined]);
+    for (const [path, blob] of edited.allFiles) {
+      if (now.has(path) || first.allFiles.has(path) || given.some((other) => inTheWay(path, other))) continue;
+      expect([path, after.allFiles.get(path)]).toEqual([path, blob]);
+    }
+    return after;
+  }
+
+  #expectIgnoredInTheWay(refused: RunResult, edited: Snapshot): void {
+    expect(refused.err).toContain('would be overwritten');
+    const isKept = (path: string): boolean => edited.trackedFiles.has(path) || edited.untracked.includes(path);
+    expect([...edited.allFiles.keys()].filter((path) => !isKept(path)), refused.err).not.toEqual([]);
+  }
+
+  /** The host has the guest's work in refs of ours, exactly; nothing else of the host is touched. */
+  async #pull(): Promise<void> {
+    const guest = await this.#guest();
+    const before = untouchedState(this.#repo);
+    const kept = git(this.#repo, 'for-each-ref', '--format=%(refname)', 'refs/banger').split('\n').filter((ref) => ref !== '');
+    const { out } = await this.#host.ok(['vm', 'workspace', 'pull', this.#vm, '--json']);
+    expect(untouchedState(this.#repo)).toEqual(before);
+    const { refs, operation } = JSON.parse(out) as WorkspacePullResult;
+    const tree = (ref: string | undefined): string => git(this.#repo, 'rev-parse', '--verify', `${ref}^{tree}`);
+    expect([tree(refs.worktree), tree(refs.index)]).toEqual([guest.worktree, guest.index]);
+    expect(refs.head === undefined ? '' : git(this.#repo, 'rev-parse', refs.head)).toBe(guest.head);
+    const parent = guest.head === '' ? [] : [guest.head];
+    for (const ref of [refs.index, refs.worktree]) expect(git(this.#repo, 'rev-list', '--parents', '-1', ref!).split(' ').slice(1)).toEqual(parent);
+    const made = git(this.#repo, 'for-each-ref', '--format=%(refname)', 'refs/banger').split('\n').filter((ref) => !kept.includes(ref));
+    expect(made).toEqual(Object.values(refs).toSorted());
+    for (const ref of made) expect(ref).toMatch(new RegExp(`^refs/banger/${this.#vm}/${operation}/(base|head|index|worktree)$`));
+    git(this.#repo, 'fsck', '--full', '--strict');
+    // The guest's is as it was, too.
+    expect(await this.#guest()).toEqual(guest);
+  }
+}
