@@ -3,6 +3,7 @@
 #include "report.h"
 #include "send.h"
 #include "stream.h"
+#include "walk.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,10 +15,6 @@
 
 // With `./` before it and a slash behind it, it is a name of an entry.
 #define PATH (TAR_NAME - 3)
-// Directories further out are closed, and looked up again when they are needed.
-#define KEPT_OPEN 128
-// Only to go through: that needs no right to read it.
-#define OPEN_DIRECTORY (O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 
 struct record {
   size_t base;
@@ -29,14 +26,6 @@ static FILE *list;
 static int *bases;
 static size_t base_count;
 static struct tar_entry entry;
-
-// The open directories from a base to where the list is. `end` is how much of `at` leads there.
-static struct {
-  int fd;
-  size_t end;
-} levels[PATH / 2 + 2];
-static size_t depth, current;
-static char at[PATH + 1];
 
 // Paths of the directories whose entries were sent, by hash; a power of two.
 static char **sent;
@@ -90,76 +79,19 @@ static void send_directory(const char *path, size_t length, const struct stat *i
   tar_write(&entry);
 }
 
-// The part of a path behind `end`, as a name. False: there is no such name.
-static bool part_after(const char *path, size_t end, size_t length, char name[NAME_MAX + 1]) {
-  size_t start = end ? end + 1 : 0;
-  size_t part = strcspn(path + start, "/");
-  if (part > length - start) part = length - start;
-  if (part > NAME_MAX) return errno = ENAMETOOLONG, false;
-  memcpy(name, path + start, part);
-  name[part] = 0;
-  return true;
-}
-
-static int open_part(int directory, size_t end, size_t length) {
-  char name[NAME_MAX + 1];
-  return part_after(at, end, length, name) ? openat(directory, name, OPEN_DIRECTORY) : -1;
-}
-
-static void leave(void) {
-  if (--depth > 0 && levels[depth].fd >= 0) close(levels[depth].fd);
-}
-
-static void push(int fd, size_t end) {
-  if (depth > KEPT_OPEN && levels[depth - KEPT_OPEN].fd >= 0) {
-    close(levels[depth - KEPT_OPEN].fd);
-    levels[depth - KEPT_OPEN].fd = -1;
-  }
-  levels[depth].fd = fd;
-  levels[depth++].end = end;
-}
-
-// The innermost level, which may have been closed; -1 with errno.
-static int innermost(void) {
-  int fd = levels[0].fd;
-  if (levels[depth - 1].fd >= 0) return levels[depth - 1].fd;
-  for (size_t i = 1; i < depth && fd >= 0; i++) {
-    int next = open_part(fd, levels[i - 1].end, levels[i].end);
-    int error = errno;
-    if (i > 1) close(fd);
-    errno = error;
-    fd = next;
-  }
-  return levels[depth - 1].fd = fd;
-}
-
-// How many of the levels are on the way to that directory.
-static size_t shared(const char *to, size_t length) {
-  size_t same = 0, end = levels[depth - 1].end, n = 1;
-  while (same < length && same < end && to[same] == at[same]) same++;
-  while (n < depth && levels[n].end <= same && (levels[n].end == length || to[levels[n].end] == '/')) n++;
-  return n;
+static void entered(int fd, const char *path, size_t length) {
+  struct stat is;
+  if (fstat(fd, &is) < 0) copy_fail("cannot read %.*s: %s", (int)length, path, strerror(errno));
+  send_directory(path, length, &is);
 }
 
 // Opens the directory, and sends those on the way to it that were not; -1 with errno.
 static int enter(size_t base, const char *to, size_t length) {
-  struct stat is;
-  if (depth > 0 && base != current) while (depth > 0) leave();
-  if (depth == 0) push(bases[current = base], 0);
-  size_t n = shared(to, length);
-  while (depth > n) leave();
-  memcpy(at, to, length);
-  at[length] = 0;
-  for (size_t end = levels[depth - 1].end; end < length; end = levels[depth - 1].end) {
-    int directory = innermost();
-    int fd = directory < 0 ? -1 : open_part(directory, end, length);
-    if (fd < 0) return -1;
-    if (fstat(fd, &is) < 0) copy_fail("cannot read %.*s: %s", (int)length, to, strerror(errno));
-    size_t start = end ? end + 1 : 0;
-    push(fd, start + strcspn(at + start, "/"));
-    send_directory(to, levels[depth - 1].end, &is);
-  }
-  return innermost();
+  static const struct copy_walk walk = {.entered = entered};
+  static size_t current = SIZE_MAX;
+  if (current != base) copy_walk_begin(bases[base], &walk);
+  current = base;
+  return copy_walk_to(to, length);
 }
 
 static void send_link(int directory, const char *name, const struct record *record, const struct stat *is) {
@@ -192,7 +124,7 @@ static void send_record(const struct record *record) {
   const char *slash = strrchr(record->path, '/');
   size_t parent = slash ? (size_t)(slash - record->path) : 0;
   int directory = enter(record->base, record->path, parent);
-  bool good = directory >= 0 && part_after(record->path, parent, record->length, name);
+  bool good = directory >= 0 && copy_walk_name(record->path, parent, record->length, name);
   int fd = good ? openat(directory, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
   int error = errno;
   if (fd >= 0) {
@@ -207,15 +139,6 @@ static void send_record(const struct record *record) {
   }
 }
 
-static bool is_path(const char *path) {
-  for (;;) {
-    size_t part = strcspn(path, "/");
-    if (part == 0 || (path[0] == '.' && (part == 1 || (part == 2 && path[1] == '.')))) return false;
-    if (!path[part]) return true;
-    path += part + 1;
-  }
-}
-
 // False at the end of the list. What is no record ends the program.
 static bool next_record(struct record *record) {
   static char *line;
@@ -225,7 +148,7 @@ static bool next_record(struct record *record) {
   if (length < 0 && ferror(list)) copy_fail("cannot read the list: %s", strerror(errno));
   if (length < 0) return false;
   char *slash = strchr(line, '/');
-  bool good = line[length - 1] == 0 && slash && tar_decimal(line, (size_t)(slash - line), &base) && base < base_count && is_path(slash + 1);
+  bool good = line[length - 1] == 0 && slash && tar_decimal(line, (size_t)(slash - line), &base) && base < base_count && copy_walk_is_path(slash + 1);
   if (!good || strlen(slash + 1) > PATH) copy_fail("the list has something else than <n>/<path>: %.200s", line);
   *record = (struct record){.base = (size_t)base, .path = slash + 1, .length = strlen(slash + 1)};
   return true;
