@@ -8,3 +8,7 @@ export type { HostPlan, PlanOptions, WorkFile } from './host/plan.ts';
 export type { Repository } from './host/repository.ts';
 export { bootstrapLog, bootstrapScript, needsNetworkRefusal, planBootstrap } from './bootstrap.ts';
 export type { BootstrapPlan } from './bootstrap.ts';
+export { diffArgs } from './back/diff.ts';
+export { dropWork } from './back/drop.ts';
+export { listWork, resolveWork } from './back/list.ts';
+export type { KeptWork } from './back/list.ts';
