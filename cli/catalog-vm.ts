@@ -1,5 +1,6 @@
 // The `vm` verbs, as data.
 import { defineCommand, jsonFlag, type CommandDef, type FlagDef } from './command.ts';
+import { workspaceFlags } from './workspace/flags.ts';
 
 const refs = { name: 'ref', required: true, variadic: true };
 const manyRefs = 'A reference is an id, a name, or the beginning of one that fits a single VM. The VMs are handled at once; one that fails does not hold up the others.';
@@ -28,14 +29,21 @@ const terminal: readonly FlagDef[] = [
 export const vmCommands: readonly CommandDef[] = [
   defineCommand({
     path: ['vm', 'run'], summary: 'Boot a VM and run a command in it, or a shell', pluginFlags: 'run', runsGuestCommand: true, trailing: 'command',
+    args: [{ name: 'path' }],
     flags: [
-      ...createFlags, ...terminal, jsonFlag,
+      ...createFlags, ...terminal, ...workspaceFlags, jsonFlag,
+      { name: 'pull', type: 'boolean', summary: 'Bring the work back when the command has ended; with --rm the VM goes only after that' },
+      { name: 'no-bootstrap', type: 'boolean', summary: 'Do not set up the tools that the repository asks for' },
       { name: 'rm', type: 'boolean', summary: 'Delete the VM when the command has ended' },
       { name: 'detach', short: 'd', type: 'boolean', summary: 'Only boot it, and print its name' },
       { name: 'plan', type: 'boolean', summary: 'Show what would be made on this host, and make nothing' },
     ],
-    details: "Exit code: the command's own; 128+n when signal n ended it; 125 when banger failed before the command ran; 2 for bad usage.",
-    examples: ['banger vm run --rm -- uname -a', 'banger vm run --name devbox', 'banger vm run -d --vcpu 2 --memory 2G', 'tar c . | banger vm run --rm -- tar tv'],
+    details: [
+      'With a path the git repository there goes into the VM, and the command runs in it: see banger vm workspace prepare --help. Without a command, mise and',
+      "the dev container's postCreateCommand set up what the repository names: in the background of a shell, before -d returns.",
+      "Exit code: the command's own; 128+n when signal n ended it; 125 when banger failed before the command ran; 1 when --pull failed after it; 2 for bad usage.",
+    ].join('\n'),
+    examples: ['banger vm run --rm -- uname -a', 'banger vm run --rm . -- make test', 'banger vm run --rm --pull ./repo -- make format', 'banger vm run --name devbox', 'banger vm run -d --vcpu 2 --memory 2G', 'tar c . | banger vm run --rm -- tar tv'],
     load: () => import('./commands/vm-run.ts'),
   }),
   defineCommand({
@@ -65,20 +73,21 @@ export const vmCommands: readonly CommandDef[] = [
     flags: [
       ...terminal, env,
       { name: 'user', short: 'u', type: 'string', placeholder: 'name', summary: 'User in the guest (default root)' },
-      { name: 'guest-path', type: 'string', placeholder: 'dir', summary: "Directory in the guest (default the user's home)" },
+      { name: 'guest-path', type: 'string', placeholder: 'dir', summary: "Directory in the guest (default root's last workspace, else the user's home)" },
       { name: 'cwd', short: 'w', type: 'string', placeholder: 'dir', summary: 'The same as --guest-path' },
       { name: 'login', short: 'l', type: 'boolean', summary: "Run the command through the user's login shell" },
       { name: 'detach', short: 'd', type: 'boolean', summary: 'Start it, print its id, and let it go on by itself; vm exec logs shows its output' },
       { name: 'all', type: 'boolean', summary: 'Run it on every running VM at once, each line prefixed with the VM' },
-      { name: 'quiet', short: 'q', type: 'boolean', summary: 'With --all: no summary on stderr' },
+      { name: 'auto-prepare', type: 'boolean', summary: 'Bring the workspace to what the repository is now, before the command' },
+      { name: 'quiet', short: 'q', type: 'boolean', summary: 'No warning of a repository that moved on; with --all: no summary' },
     ],
     details: [
       "Exit code: the command's own; 128+n when signal n ended it; 125 when banger failed before the command ran; 2 for bad usage. With --all: the first",
-      'that is not 0, in the order of vm list. A VM called logs is reached by its id.',
+      'that is not 0, in the order of vm list; each runs in the home directory. A VM called logs is reached by its id.',
     ].join('\n'),
     examples: [
       'banger vm exec devbox -- make test', 'banger vm exec devbox', 'banger vm exec -t devbox -- top', 'banger vm exec -d devbox -- make -C /srv all',
-      'banger vm exec --all -- uptime',
+      'banger vm exec --all -- uptime', 'banger vm exec --auto-prepare devbox -- make test',
     ],
     load: () => import('./commands/vm-exec.ts'),
   }),

@@ -2,6 +2,7 @@
 import { defineCommand, jsonFlag, type CommandDef } from './command.ts';
 import { accessCommands } from './catalog-access.ts';
 import { vmCommands } from './catalog-vm.ts';
+import { workspaceCommands } from './catalog-workspace.ts';
 
 const ref = { name: 'ref', required: true };
 const refs = { name: 'ref', required: true, variadic: true };
@@ -54,4 +55,4 @@ const others: readonly CommandDef[] = [
 ];
 
 /** In the order of help. */
-export const catalog: readonly CommandDef[] = [...vmCommands, ...accessCommands, ...images, ...kernels, ...operations, ...daemon, ...others];
+export const catalog: readonly CommandDef[] = [...vmCommands, ...workspaceCommands, ...accessCommands, ...images, ...kernels, ...operations, ...daemon, ...others];

@@ -1,5 +1,5 @@
 // An error becomes lines for a person and an exit code.
-import { type BangerError, errorCodes, exitCodeFor, isBangerError, isExpected } from '../core/errors.ts';
+import { BangerError, errorCodes, exitCodeFor, isBangerError, isExpected } from '../core/errors.ts';
 import type { Io } from './io.ts';
 import { paint } from './render/color.ts';
 
@@ -33,6 +33,12 @@ export function renderError(error: unknown, io: Io): string {
   if (hint !== undefined) lines.push(`  hint: ${hint}`);
   if (opId !== undefined) lines.push(paint(`(${opId})`, 'dim', { io, fd: 2 }));
   return `${lines.join('\n')}\n`;
+}
+
+/** The same error with one more thing that the person can do. */
+export function withHint(error: unknown, hint: string): BangerError {
+  const { code, message, hint: own, detail } = isBangerError(error) ? error : new BangerError('internal', error instanceof Error ? error.message : String(error));
+  return new BangerError(code, message, { hint: own === undefined ? hint : `${own}; ${hint}`, detail, cause: error });
 }
 
 /** Exit code of an error; verbs that run a guest command answer 125 for failures that are not the caller's. */

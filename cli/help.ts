@@ -2,7 +2,7 @@
 import { helpFlag, type ArgDef, type CommandDef, type FlagDef } from './command.ts';
 
 const groupSummaries: Readonly<Record<string, string>> = {
-  vm: 'Create, run and manage VMs', image: 'Images that VMs boot from', kernel: 'Kernels that VMs boot with',
+  vm: 'Create, run and manage VMs', 'vm workspace': 'Put a git repository into a VM, and bring the work back', image: 'Images that VMs boot from', kernel: 'Kernels that VMs boot with',
   op: 'Long-running operations', plugin: 'Plugins of the daemon', daemon: 'The background daemon',
 };
 

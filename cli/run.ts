@@ -106,7 +106,7 @@ async function findCommand(given: readonly string[], session: Session): Promise<
   const builtin = match(words, catalog);
   if (builtin) return builtin;
   const group = words.filter((word) => !isHelp(word));
-  if (group.length === 1 && catalog.some((command) => startsWith(command.path, group))) return showGroup(group, session.io);
+  if (catalog.some((command) => startsWith(command.path, group))) return showGroup(group, session.io);
   if (words[0]!.startsWith('-')) throw usageError(`Unknown flag ${words[0]!}`, 'banger --help lists the commands');
   return findContributed(words, session);
 }
@@ -139,13 +139,14 @@ async function findContributed(words: readonly string[], session: Session): Prom
   const found = match(words, contributed);
   if (found) return found;
   const group = words.filter((word) => !isHelp(word));
-  if (group.length === 1 && contributed.some((command) => startsWith(command.path, group))) return showGroup(group, session.io, all);
+  if (contributed.some((command) => startsWith(command.path, group))) return showGroup(group, session.io, all);
   throw unknownCommand(words, all);
 }
 
 function unknownCommand(words: readonly string[], commands: readonly CommandDef[]): Error {
   const paths = commands.flatMap(pathsOf);
-  const known = paths.some((path) => path[0] === words[0]) ? words.slice(0, 1) : [];
+  let known: readonly string[] = [];
+  while (known.length < words.length - 1 && paths.some((path) => startsWith(path, words.slice(0, known.length + 1)))) known = words.slice(0, known.length + 1);
   const typed = words[known.length] ?? '';
   const near = suggest(typed, new Set(paths.filter((path) => known.length === 0 || startsWith(path, known)).map((path) => path[known.length] ?? '')));
   const where = ['banger', ...known].join(' ');

@@ -1,7 +1,8 @@
 // Bundles the CLI into dist/cli and writes the build stamp. Run after tsc: `node scripts/bundle-cli.ts`.
 //
-// Two CommonJS files: `main.cjs` answers `version` alone, `process-main.cjs` is the rest. Measured against `node -e 0`: CommonJS costs nothing,
-// an ES module entry 11 %, a start-up snapshot 29 %; node:net and node:tty cost about 10 % and are loaded when they are used.
+// Three CommonJS files: `main.cjs` answers `version` alone, `workspace-host.cjs` is what runs git on this host, `process-main.cjs` is the rest.
+// Measured against `node -e 0`: CommonJS costs nothing, an ES module entry 11 %, a start-up snapshot 29 %; node:net and node:tty cost about 10 %
+// and are loaded when they are used.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -104,18 +105,35 @@ const splitMain = (stamp: BuildInfo): Plugin => ({
   },
 });
 
+/** What runs host programs is larger than the rest together, and few commands need it: a file of its own, loaded by its first `import()`. */
+const splitHost: Plugin = {
+  name: 'split-host',
+  setup(bundler) {
+    bundler.onResolve({ filter: /\/workspace\/host\.ts$|^\.\/host\.ts$/ }, ({ path, importer }) =>
+      (resolve(importer, '..', path) === join(root, 'cli', 'workspace', 'host.ts') ? { path: './workspace-host.cjs', external: true } : undefined));
+  },
+};
+
 function writeAtOnce(file: string, text: string | Uint8Array): void {
   writeFileSync(`${file}.new`, text);
   renameSync(`${file}.new`, file);
 }
 
-async function bundle(entry: string, stamp: BuildInfo): Promise<void> {
+const entries = {
+  main: { source: 'main.ts', plugins: (stamp: BuildInfo) => [splitMain(stamp), lazyBuiltins] },
+  'process-main': { source: 'process-main.ts', plugins: () => [splitHost, lazyBuiltins] },
+  // Its packages use Node's modules as a whole, which the lazy ones are not.
+  'workspace-host': { source: 'workspace/host.ts', plugins: () => [] },
+} satisfies Record<string, { source: string; plugins: (stamp: BuildInfo) => Plugin[] }>;
+
+async function bundle(entry: keyof typeof entries, stamp: BuildInfo): Promise<void> {
+  const { source, plugins } = entries[entry];
   const result = await build({
-    entryPoints: [join(root, 'cli', `${entry}.ts`)], outfile: join(dist, 'cli', `${entry}.cjs`),
+    entryPoints: [join(root, 'cli', source)], outfile: join(dist, 'cli', `${entry}.cjs`),
     bundle: true, write: false, format: 'cjs', platform: 'node', target: 'node24', minify: true, legalComments: 'none', charset: 'ascii',
     supported: { 'dynamic-import': false }, // require() instead: import() would load Node's ES module loader
     define: { 'import.meta.dirname': '__dirname', __BANGER_BUILD__: entry === 'main' ? JSON.stringify(stamp) : 'globalThis.__BANGER_BUILD__' },
-    plugins: [...(entry === 'main' ? [splitMain(stamp)] : []), lazyBuiltins],
+    plugins: plugins(stamp),
     logLevel: 'warning',
   });
   for (const file of result.outputFiles) writeAtOnce(file.path, file.contents);
@@ -153,5 +171,6 @@ const stamp = makeStamp();
 mkdirSync(join(dist, 'cli'), { recursive: true });
 await bundle('main', stamp);
 await bundle('process-main', stamp);
+await bundle('workspace-host', stamp);
 await makeCodeCache(stamp);
 writeAtOnce(join(dist, 'build-stamp.json'), `${JSON.stringify(stamp, undefined, 2)}\n`);

@@ -1,11 +1,12 @@
 import type { VmExecDetachParams, VmExecParams } from '../../core/api.ts';
 import type { CommandContext, Handler } from '../command.ts';
 import { refusedExitCode, renderError } from '../errors.ts';
-import { Interrupts, interruptExitCode } from '../interrupts.ts';
+import { withInterrupts } from '../operation.ts';
 import { usageError } from '../parse.ts';
 import { runSession } from '../session.ts';
 import { openStreams, wantsTerminal } from '../terminal.ts';
 import { parseEnv } from '../vm-params.ts';
+import { placeCommand } from '../workspace/exec-place.ts';
 
 const handler: Handler = async (ctx) => {
   const { flags } = ctx;
@@ -23,6 +24,7 @@ function requireSense({ args, flags, trailing }: CommandContext): void {
   if (all && args.length > 0) throw usageError(`--all takes every running VM, so ${args[0]!} is too much`, 'leave one of them out');
   if (!all && args.length === 0) throw usageError('banger vm exec needs <ref>', 'banger vm exec --help shows how it is used; --all means every running VM');
   const alone = all ? '--all' : flags.on('detach') ? '-d' : undefined;
+  if (all && flags.on('auto-prepare')) throw usageError('--auto-prepare is for one VM, --all for every one');
   if (alone === undefined) return;
   if (flags.on('tty') || flags.on('interactive')) throw usageError(`${alone} runs without stdin and terminal, so -t and -i do not go with it`);
   if (trailing.length === 0) throw usageError(`${alone} needs a command`, `banger vm exec ${alone} ... -- <command>`);
@@ -41,30 +43,36 @@ function commandParams({ flags, io, trailing }: CommandContext): Command {
   };
 }
 
-async function detach({ daemon, io }: CommandContext, params: VmExecDetachParams): Promise<number> {
+async function detach(ctx: CommandContext, command: VmExecDetachParams): Promise<number> {
+  const { daemon, io } = ctx;
   const link = await daemon();
-  try {
-    io.out(`${(await link.call('vm.exec.detach', params)).id}\n`);
-    return 0;
-  } catch (error) {
-    const code = refusedExitCode(error);
-    if (code === undefined) throw error;
-    io.err(renderError(error, io));
-    return code;
-  }
+  return withInterrupts(async (interrupts) => {
+    const params = await placeCommand(ctx, link, { params: command, interrupts });
+    try {
+      io.out(`${(await link.call('vm.exec.detach', params)).id}\n`);
+      return 0;
+    } catch (error) {
+      const code = refusedExitCode(error);
+      if (code === undefined) throw error;
+      io.err(renderError(error, io));
+      return code;
+    }
+  });
 }
 
-async function runAttached({ daemon, flags, io, trailing }: CommandContext, params: Omit<VmExecParams, 'stdin'>): Promise<number> {
+async function runAttached(ctx: CommandContext, command: Omit<VmExecParams, 'stdin'>): Promise<number> {
+  const { daemon, flags, io, trailing } = ctx;
   const wish = { tty: flags.on('tty'), stdin: !flags.on('no-stdin') || flags.on('interactive'), command: trailing };
   if (wish.tty && !wantsTerminal(io, wish)) throw usageError('-t needs a terminal on stdin and stdout', 'leave -t out: the command then gets pipes');
   const link = await daemon();
-  const interrupts = new Interrupts((signal) => process.exit(interruptExitCode(signal)));
-  const open = openStreams(io, wish);
-  try {
-    const tty = open.tty === undefined ? {} : { tty: open.tty };
-    return await runSession(link, { ...params, stdin: wish.stdin, ...tty }, { streams: open.streams, interrupts });
-  } finally {
-    open.restore();
-    interrupts.dispose();
-  }
+  return withInterrupts(async (interrupts) => {
+    const params = await placeCommand(ctx, link, { params: command, interrupts });
+    const open = openStreams(io, wish);
+    try {
+      const tty = open.tty === undefined ? {} : { tty: open.tty };
+      return await runSession(link, { ...params, stdin: wish.stdin, ...tty }, { streams: open.streams, interrupts });
+    } finally {
+      open.restore();
+    }
+  });
 }

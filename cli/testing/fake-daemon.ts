@@ -131,6 +131,7 @@ export class FakeDaemon {
       'vm.delete': ({ params }) => ({ id: params['ref'], name: 'gone' }),
       'vm.exec': ({ params }) => this.#ticket(params),
       'vm.exec.logs': ({ params }) => this.#ticket(params),
+      'vm.workspace.export': ({ params }) => this.#ticket(params),
     };
     const answer = answers[method];
     if (!answer) throw new FakeError('unknown_method', `Unknown method ${method}`);

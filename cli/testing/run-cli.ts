@@ -11,7 +11,7 @@ let ready = false;
 function isFresh(): boolean {
   const stamp = statSync(join(repoRoot, 'dist', 'build-stamp.json'), { throwIfNoEntry: false });
   if (!stamp || !existsSync(join(repoRoot, 'dist', 'cli', 'main.cjs'))) return false;
-  return ['cli', 'core', 'scripts'].every((room) => readdirSync(join(repoRoot, room), { recursive: true, encoding: 'utf8' })
+  return ['cli', 'core', 'scripts', 'plugins/workspace'].every((room) => readdirSync(join(repoRoot, room), { recursive: true, encoding: 'utf8' })
     .every((name) => !name.endsWith('.ts') || name.endsWith('.test.ts') || statSync(join(repoRoot, room, name)).mtimeMs <= stamp.mtimeMs));
 }
 

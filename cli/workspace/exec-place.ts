@@ -1,0 +1,45 @@
+// Where a command of `vm exec` runs, and whether what it finds there is what the host has.
+import type { WorkspaceStatus } from '../../core/api.ts';
+import { BangerError, isBangerError } from '../../core/errors.ts';
+import type { CommandContext } from '../command.ts';
+import type { Daemon } from '../daemon-link.ts';
+import type { Interrupts } from '../interrupts.ts';
+import { printable } from '../render/table.ts';
+import { prepareWorkspace } from './prepare.ts';
+import { movedLine, noWorkspace, workspacesOf } from './status.ts';
+
+export interface Placed { readonly ref: string; readonly cwd?: string | undefined; readonly user?: string | undefined }
+
+/**
+ * The same command, in the workspace prepared last unless it has a place of its own. Warns of a repository that moved on, or prepares again.
+ * @throws Interrupted; operation_failed or what the daemon says when it cannot be prepared
+ */
+export async function placeCommand<T extends Placed>({ flags, io }: CommandContext, daemon: Daemon, call: { readonly params: T; readonly interrupts: Interrupts }): Promise<T> {
+  const { params, interrupts } = call;
+  const [again, quiet] = [flags.on('auto-prepare'), flags.on('quiet')];
+  // Others cannot enter root's home, where workspaces are.
+  const wantsPlace = params.cwd === undefined && (params.user === undefined || params.user === 'root');
+  if (!again && !wantsPlace && quiet) return params;
+  const workspaces = await workspacesOf(daemon, params.ref);
+  const workspace = workspaces.find(({ guestPath }) => guestPath === params.cwd) ?? workspaces[0];
+  if (workspace === undefined && again) throw noWorkspace(params.ref);
+  if (workspace === undefined) return params;
+  if (again) await prepareAgain(daemon, { ref: params.ref, workspace }, { io, interrupts, quiet });
+  else if (!quiet) warn(movedLine(params.ref, workspace), io);
+  return wantsPlace ? { ...params, cwd: workspace.guestPath } : params;
+}
+
+function warn(line: string | undefined, io: CommandContext['io']): void {
+  if (line !== undefined) io.err(`banger: ${printable(line)}\n`);
+}
+
+async function prepareAgain(daemon: Daemon, { ref, workspace }: { readonly ref: string; readonly workspace: WorkspaceStatus }, call: Parameters<typeof prepareWorkspace>[2]): Promise<void> {
+  const { guestPath, hostPath, mode } = workspace;
+  try {
+    await prepareWorkspace(daemon, { ref, path: hostPath, mode, guestPath }, call);
+  } catch (error) {
+    // A repository that is gone is no bad usage of `vm exec`: the command did not run, so 125.
+    if (!isBangerError(error) || error.code !== 'bad_request') throw error;
+    throw new BangerError('operation_failed', error.message, { hint: error.hint, detail: error.detail, cause: error });
+  }
+}

@@ -1,0 +1,26 @@
+// Work that was pulled: what is done with it in the repository it came to, without a daemon.
+import type { KeptWork, Repository } from '../../plugins/workspace/shared.ts';
+import type { CommandContext } from '../command.ts';
+import { showOperation, withInterrupts } from '../operation.ts';
+import { table } from '../render/table.ts';
+import { formatAge } from '../render/units.ts';
+import { absolutePath } from './options.ts';
+
+type Host = typeof import('./host.ts');
+export interface Place { readonly host: Host; readonly repo: Repository; readonly signal: AbortSignal }
+
+/** Work in the repository of --repo, or of the current directory. Ctrl-C ends its programs. @throws bad_request where there is none */
+export function inRepository({ flags, io }: CommandContext, work: (place: Place) => Promise<number>): Promise<number> {
+  return withInterrupts((interrupts) => showOperation({ io, interrupts, quiet: true }, async ({ signal }) => {
+    const host = await import('./host.ts');
+    const repo = await host.openRepository(host.exec, absolutePath(flags.text('repo') ?? '.'), { signal });
+    return work({ host, repo, signal });
+  }));
+}
+
+/** One row an operation. */
+export function keptTable(works: readonly KeptWork[], now?: number): string {
+  return table(['VM', 'OPERATION', 'PULLED', 'COMMITS', 'FILES'], works.map((work) => [
+    work.vm, work.operation, formatAge(work.createdAt, now), String(work.commits), String(work.changedFiles),
+  ]));
+}

@@ -1,0 +1,41 @@
+// Flags that say what goes into a VM, and what of them makes no sense. Nothing is read from the disk here.
+import { resolve } from 'node:path';
+import type { WorkspaceMode, WorkspacePrepareParams } from '../../core/api.ts';
+import { badRequest } from '../../core/errors.ts';
+import { usageError, type Flags } from '../parse.ts';
+import { modes, workspaceFlags } from './flags.ts';
+
+/** What `planWorkspace` takes and `vm.workspace.prepare` is told. */
+export interface WorkspaceOptions {
+  readonly mode: WorkspaceMode;
+  readonly branch?: string;
+  readonly from?: string;
+  readonly includeUntracked: boolean;
+  readonly guestPath?: string;
+}
+
+/** @throws bad_request for flags that do not go together, and values that are none */
+export function workspaceOptions(flags: Flags): WorkspaceOptions {
+  const mode = flags.text('mode') ?? 'shallow';
+  const [branch, from, guestPath] = [flags.text('branch'), flags.text('from'), flags.text('guest-path')];
+  if (!modes.includes(mode)) throw badRequest([{ path: '--mode', message: `wants ${modes.join(', ')}, got ${mode}` }], 'flag');
+  if (from !== undefined && branch === undefined) throw usageError('--from needs --branch', 'it says where the new branch begins: --branch <name> --from <commit>');
+  return {
+    mode: mode as WorkspaceMode, includeUntracked: flags.on('include-untracked'),
+    ...(branch === undefined ? {} : { branch }), ...(from === undefined ? {} : { from }), ...(guestPath === undefined ? {} : { guestPath }),
+  };
+}
+
+/** The first flag given that means nothing without a repository. */
+export function repositoryFlag(flags: Flags, more: readonly string[] = []): string | undefined {
+  return [...workspaceFlags.map(({ name }) => name), ...more].find((name) => flags.value(name) !== undefined);
+}
+
+/** A path as typed, made absolute: the daemon has a working directory of its own. */
+export const absolutePath = (word: string): string => resolve(word);
+
+/** Parameters without what is left to the daemon's defaults. */
+export function prepareParams(ref: string, path: string, options: WorkspaceOptions): WorkspacePrepareParams {
+  const { mode, includeUntracked, ...rest } = options;
+  return { ref, path, mode, ...rest, ...(includeUntracked ? { includeUntracked } : {}) };
+}
