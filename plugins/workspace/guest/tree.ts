@@ -1,0 +1,196 @@
+// What is at paths of the guest, and removing it, by the agent's own program (guest/README.md, "Paths of a tree"). What it says is the guest's word.
+import { once } from 'node:events';
+import type { Readable } from 'node:stream';
+import { operationFailed, timedOut } from '../../../core/plugin-api.ts';
+import type { GuestAgent, GuestExit, GuestProcess, Vm } from '../../../core/plugin-api.ts';
+
+export interface TreeTarget {
+  readonly agent: Pick<GuestAgent, 'exec'>;
+  readonly vm: Vm;
+  readonly signal: AbortSignal;
+  /** A guest that neither takes nor answers anything over so long is given up; removing a tree is one such silence. @default 300000 */
+  readonly idleLimitMs?: number;
+}
+
+/** Paths are latin1 strings, a character a byte, relative to the root. */
+export interface Expected {
+  readonly path: string;
+  readonly kind: 'file' | 'link' | 'dir' | 'none';
+  /** Permission bits; of a file the owner's right to execute counts, else nothing. */
+  readonly mode: number;
+  /** Bytes; counts for files and links, as does the time. */
+  readonly size: number;
+  readonly mtimeNs: bigint;
+}
+export interface Differing {
+  readonly path: string;
+  /** `other`: a device, a socket and the like, or the path leads through a symlink. */
+  readonly kind: 'file' | 'link' | 'dir' | 'other' | 'none';
+  readonly mode: number;
+  readonly size: number;
+  readonly mtimeNs: bigint;
+}
+
+const defaultIdleLimitMs = 300_000;
+const longestMs = 1_800_000;
+const maxAnswerBytes = 64 * 1024 * 1024;
+const maxSaidChars = 16 * 1024;
+const chunkChars = 64 * 1024;
+const second = 1_000_000_000n;
+const linkTaken = 4;
+
+const letters = { file: 'f', link: 'l', dir: 'd', none: '-' } as const;
+const kinds = { f: 'file', l: 'link', d: 'dir', o: 'other', '-': 'none' } as const;
+
+/**
+ * Those that are not as expected, with what is there, in the order asked. A root that is not there has nothing in it.
+ *
+ * @throws operation_failed; timeout; the signal's reason
+ */
+export async function checkTree(target: TreeTarget, root: string, expected: readonly Expected[]): Promise<readonly Differing[]> {
+  if (expected.length === 0) return [];
+  const { stdout } = await runTree(target, ['check', root], { input: expected.map(recordOf) });
+  const asked = new Set(expected.map(({ path }) => path));
+  return stdout.split('\0').slice(0, -1).map((record) => parseAnswer(record, { asked, vm: target.vm }));
+}
+
+/**
+ * Unlinks files and links, then removes the directories on the way to them that are left empty. Missing ones are fine.
+ *
+ * @throws operation_failed when one stays: a directory, or what is behind a symlink; timeout; the signal's reason
+ */
+export async function removeFiles(target: TreeTarget, root: string, paths: readonly string[]): Promise<void> {
+  if (paths.length > 0) await runTree(target, ['remove', root], { input: paths });
+}
+
+/** Removes a tree, root included; a file or link in its place as well. Follows no symlink. @throws operation_failed at a mount point; timeout; the signal's reason */
+export async function wipeTree(target: TreeTarget, root: string): Promise<void> {
+  await runTree(target, ['wipe', root]);
+}
+
+/** As `mkdir -p`. @throws operation_failed; timeout; the signal's reason */
+export async function makeDirs(target: TreeTarget, path: string): Promise<void> {
+  await runTree(target, ['mkdir', path]);
+}
+
+/** Makes a symlink, or points one elsewhere. Anything else that is there stays: `taken`. @throws operation_failed; timeout; the signal's reason */
+export async function linkPath(target: TreeTarget, path: string, to: string): Promise<'linked' | 'taken'> {
+  const { code } = await runTree(target, ['link', path, to], { okCodes: [0, linkTaken] });
+  return code === linkTaken ? 'taken' : 'linked';
+}
+
+function recordOf({ path, kind, mode, size, mtimeNs }: Expected): string {
+  if (kind === 'none') return `- 0 0 0.000000000 ${path}`;
+  // Rounded down, as the kernel has times before 1970.
+  const nanoseconds = ((mtimeNs % second) + second) % second;
+  return `${letters[kind]} ${(mode & 0o7777).toString(8)} ${size} ${(mtimeNs - nanoseconds) / second}.${String(nanoseconds).padStart(9, '0')} ${path}`;
+}
+
+function parseAnswer(record: string, { asked, vm }: { readonly asked: Set<string>; readonly vm: Vm }): Differing {
+  const [, kind, mode, size, seconds, nanoseconds, path] = /^([fldo-]) ([0-7]{1,5}) (\d{1,15}) (-?\d{1,18})\.(\d{9}) (.*)$/s.exec(record) ?? [];
+  // Each is answered once at most, so that the answer is no longer than the question.
+  if (path === undefined || !asked.delete(path)) throw operationFailed(`The guest of ${vm.name} answers something else than it was asked`);
+  return {
+    path, kind: kinds[kind as keyof typeof kinds], mode: Number.parseInt(mode!, 8), size: Number(size), mtimeNs: BigInt(seconds!) * second + BigInt(nanoseconds!),
+  };
+}
+
+interface TreeCall { readonly input?: readonly string[]; readonly okCodes?: readonly number[] }
+interface TreeResult { readonly code: number; /** latin1 */ readonly stdout: string }
+
+async function runTree(target: TreeTarget, words: readonly string[], { input, okCodes = [0] }: TreeCall = {}): Promise<TreeResult> {
+  const { agent, vm, signal } = target;
+  const process = await agent.exec(vm, { command: ['tree', ...words], builtin: true, env: {}, stdin: input !== undefined }, signal);
+  const watch = watchOver(process, target);
+  try {
+    const work = Promise.all([
+      process.exit, readAll(process.stdout, vm, watch.heard), readSome(process.stderr), input === undefined ? undefined : feed(process, input, watch.heard),
+    ]);
+    const [exit, stdout, said] = await Promise.race([work, watch.failed]);
+    if ('code' in exit && okCodes.includes(exit.code)) return { code: exit.code, stdout };
+    throw failed(vm, words, { exit, said });
+  } catch (error) {
+    process.hangup();
+    throw error;
+  } finally {
+    watch.stop();
+  }
+}
+
+function failed(vm: Vm, words: readonly string[], { exit, said }: { readonly exit: GuestExit; readonly said: string }): Error {
+  // Lines of a guest go to the log and to people.
+  const lines = said.split('\n').map((line) => line.replace(/^tree: /, '').replaceAll(/[^\u0020-\u007e]/g, '?').slice(0, 300)).filter((line) => line !== '');
+  const end = 'code' in exit ? `exit code ${exit.code}` : `signal ${exit.signal}`;
+  // Such an agent says how it is used, and knows no `tree`.
+  if (lines[0]?.startsWith('usage: agent serve') === true) {
+    return operationFailed(`The guest agent of ${vm.name} is older than this daemon`, { hint: `banger vm restart ${vm.name} gives it the new one` });
+  }
+  return operationFailed(`The guest of ${vm.name} failed at ${words[1]}: ${lines[0] ?? end}`, { detail: { verb: words[0], lines: lines.slice(0, 21), end } });
+}
+
+/** Writes the records, a NUL behind each, as the guest takes them. */
+async function feed({ stdin, exit }: GuestProcess, records: readonly string[], heard: () => void): Promise<void> {
+  const over = exit.then(() => undefined, () => undefined);
+  const write = async (text: string): Promise<void> => {
+    if (stdin.destroyed || stdin.write(Buffer.from(text, 'latin1'))) return;
+    const waiting = new AbortController();
+    const settled = [once(stdin, 'drain', { signal: waiting.signal }), once(stdin, 'close', { signal: waiting.signal })].map((event) => event.catch(() => undefined));
+    await Promise.race([...settled, over]).finally(() => waiting.abort());
+    heard();
+  };
+  let chunk = '';
+  for (const record of records) {
+    if (record.includes('\0')) throw operationFailed('A path holds a NUL character');
+    chunk += `${record}\0`;
+    if (chunk.length < chunkChars) continue;
+    await write(chunk);
+    chunk = '';
+  }
+  await write(chunk);
+  if (!stdin.destroyed) stdin.end();
+}
+
+async function readAll(from: Readable, vm: Vm, heard: () => void): Promise<string> {
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  for await (const chunk of from as AsyncIterable<Buffer>) {
+    heard();
+    bytes += chunk.length;
+    if (bytes > maxAnswerBytes) throw operationFailed(`The guest of ${vm.name} answers more than ${maxAnswerBytes} bytes`);
+    parts.push(chunk);
+  }
+  return Buffer.concat(parts).toString('latin1');
+}
+
+async function readSome(from: Readable): Promise<string> {
+  let text = '';
+  for await (const chunk of from as AsyncIterable<Buffer>) if (text.length < maxSaidChars) text += chunk.toString('latin1');
+  return text.slice(0, maxSaidChars);
+}
+
+interface Watch { readonly failed: Promise<never>; heard(): void; stop(): void }
+
+function watchOver({ stdin, stdout, stderr }: GuestProcess, { vm, signal, idleLimitMs = defaultIdleLimitMs }: TreeTarget): Watch {
+  const failure = Promise.withResolvers<never>();
+  failure.promise.catch(() => undefined);
+  // Its exit says why.
+  for (const stream of [stdin, stdout, stderr]) stream.on('error', () => undefined);
+  const onAbort = (): void => { failure.reject(signal.reason); };
+  const expire = (limitMs: number) => (): void => { failure.reject(timedOut(`the guest of ${vm.name} to look at its files`, limitMs)); };
+  signal.addEventListener('abort', onAbort, { once: true });
+  if (signal.aborted) onAbort();
+  const longest = setTimeout(expire(longestMs), longestMs);
+  let idle = setTimeout(expire(idleLimitMs), idleLimitMs);
+  return {
+    failed: failure.promise,
+    heard() {
+      clearTimeout(idle);
+      idle = setTimeout(expire(idleLimitMs), idleLimitMs);
+    },
+    stop() {
+      clearTimeout(longest);
+      clearTimeout(idle);
+      signal.removeEventListener('abort', onAbort);
+    },
+  };
+}
