@@ -38,7 +38,7 @@ way() {
 put() { name "$1"; way; printf '%b' "$2" >"$p"; }
 append() { name "$1"; if is_file "$p"; then printf '%b' "$2" >>"$p"; fi; }
 flip() { name "$1"; if is_file "$p"; then n=$(wc -c <"$p"); head -c "$n" /dev/zero | tr '\\000' "$2" >"$p"; fi; }
-fill() { name "$1"; if is_file "$p"; then yes "some text" | head -c "$2" >"$p"; fi; }
+fill() { name "$1"; if is_file "$p"; then yes 'some text' | tr '\\n' ' ' | head -c "$2" >"$p"; fi; }
 mode() { name "$2"; if is_file "$p"; then chmod "$1" "$p"; fi; }
 again() { name "$1"; if is_file "$p"; then touch "$p"; fi; }
 remove() { name "$1"; rm -rf "$p"; }

@@ -12,8 +12,6 @@ export interface Snapshot {
   readonly ref: string;
   /** `git write-tree` of the index. */
   readonly index: string;
-  /** Tree of the working files that the index knows. */
-  readonly tracked: string;
   /** Tree of the working files, untracked ones included, ignored ones not. */
   readonly worktree: string;
   /** Working files that the index knows: by path, mode and blob. */
@@ -38,48 +36,42 @@ export GIT_OPTIONAL_LOCKS=0
 unset GIT_LITERAL_PATHSPECS
 t=$(mktemp -d)
 trap 'rm -rf "$t"' EXIT
-g=$(git rev-parse --absolute-git-dir)
 mkdir "$t/objects"
-git rev-parse -q --verify HEAD || :
-printf '\\000'
-git symbolic-ref -q HEAD || :
-printf '\\000'
 git ls-files -s -z >"$t/entries"
-if [ -f "$g/index" ]; then cp -p "$g/index" "$t/index"; fi
-export GIT_OBJECT_DIRECTORY="$t/objects" GIT_ALTERNATE_OBJECT_DIRECTORIES="$g/objects"
+cat "$t/entries"
+printf '\\000'
+if [ -f .git/index ]; then cp -p .git/index "$t/index"; fi
+git status --porcelain=v2 -z --branch --no-renames --untracked-files=all
+printf '\\000'
+export GIT_OBJECT_DIRECTORY="$t/objects" GIT_ALTERNATE_OBJECT_DIRECTORIES="$PWD/.git/objects"
 GIT_INDEX_FILE=$t/index git write-tree
 printf '\\000'
-GIT_INDEX_FILE=$t/fresh git update-index -z --index-info <"$t/entries"
-GIT_INDEX_FILE=$t/fresh git add -u
-GIT_INDEX_FILE=$t/fresh git write-tree
+export GIT_INDEX_FILE="$t/fresh"
+git update-index -z --index-info <"$t/entries"
+git add -A
+git write-tree
 printf '\\000'
-cp "$t/fresh" "$t/tracked"
-GIT_INDEX_FILE=$t/fresh git add -A
-GIT_INDEX_FILE=$t/fresh git write-tree
-printf '\\000'
-GIT_INDEX_FILE=$t/fresh git add -A -f
-for i in tracked fresh; do
-GIT_INDEX_FILE=$t/$i git ls-files -s -z
-printf '\\000'
-done
-unset GIT_OBJECT_DIRECTORY GIT_ALTERNATE_OBJECT_DIRECTORIES
-git status --porcelain=v2 -z --no-renames --untracked-files=all
+git add -A -f
+git ls-files -s -z
 }
 main </dev/null
 `;
 }
 
 export function parseSnapshot(output: Buffer): Snapshot {
-  const words = output.toString('latin1').split('\0').slice(0, -1);
-  const [head, ref, index, tracked, worktree] = words.splice(0, 5).map((word) => word.replace(/\n$/, ''));
+  const words = output.toString('latin1').split('\0');
   const section = (): string[] => words.splice(0, words.indexOf('') + 1).slice(0, -1);
-  if (head === undefined || ref === undefined || index === undefined || tracked === undefined || worktree === undefined || words.length < 2) throw new Error(`no snapshot: ${output.toString()}`);
-  const [trackedFiles, allFiles] = [listing(section()), listing(section())];
-  const isUntracked = (entry: string): boolean => entry.startsWith('? ');
+  const [indexFiles, lines] = [listing(section()), section()];
+  const [index, worktree] = words.splice(0, 2).map((word) => word.replace(/\n$/, ''));
+  if (index === undefined || worktree === undefined) throw new Error(`no snapshot: ${output.toString()}`);
+  const allFiles = listing(words.slice(0, -1));
+  const told = (name: string): string => lines.find((line) => line.startsWith(`# ${name} `))?.slice(name.length + 3) ?? '';
+  const [head, branch] = [told('branch.oid'), told('branch.head')];
+  const entries = (isUntracked: boolean): string[] => lines.filter((line) => !line.startsWith('# ') && line.startsWith('? ') === isUntracked).toSorted();
   return {
-    head, ref, index, tracked, worktree, trackedFiles, allFiles,
-    status: words.filter((entry) => !isUntracked(entry)).toSorted(),
-    untracked: words.filter(isUntracked).map((entry) => entry.slice(2)).toSorted(),
+    head: head === '(initial)' ? '' : head, ref: branch === '(detached)' ? '' : `refs/heads/${branch}`, index, worktree, allFiles,
+    trackedFiles: new Map([...allFiles].filter(([path]) => indexFiles.has(path))),
+    status: entries(false), untracked: entries(true).map((line) => line.slice(2)),
   };
 }
 

@@ -54,16 +54,17 @@ export class WorkspaceCase {
     const inGuest = this.#inGuest(script);
     randomEdits(this.#repo, this.#random, { stage: true, commit: this.#random(2) === 0 });
     await inGuest;
+    const edited = await this.#guest();
     const way = this.#random(3);
-    if (way === 1) await this.#secondPrepare(first);
-    await this.#pull();
-    if (way === 2) {
-      const edited = await this.#guest();
-      const again = await this.#prepare();
-      // All of it is kept in the host's repository but what is ignored, of which a pull takes nothing.
-      if (again.code !== 0) this.#expectIgnoredInTheWay(again, edited);
-      else await this.#expectMerged(first, edited, await snapshot(this.#repo));
-      await this.#pull();
+    if (way === 0) {
+      await this.#pull(edited);
+      // The guest's is as it was, too.
+      expect(await this.#guest()).toEqual(edited);
+    } else if (way === 1) {
+      await this.#pull(await this.#secondPrepare(first, edited));
+    } else {
+      await this.#pull(edited);
+      await this.#pull(await this.#prepareAfterPull(first, edited));
     }
   }
 
@@ -100,21 +101,30 @@ export class WorkspaceCase {
   }
 
   /** Nothing of the guest's is lost without a word; with one, the host's edits go over it. */
-  async #secondPrepare(first: Snapshot): Promise<void> {
+  async #secondPrepare(first: Snapshot, edited: Snapshot): Promise<Snapshot> {
     const host = await snapshot(this.#repo);
-    const edited = await this.#guest();
     const again = await this.#prepare();
     if (again.code === 0) {
       expect([edited.head, edited.index]).toEqual([first.head, first.index]);
       const after = await this.#expectMerged(first, edited, host);
       for (const [path, blob] of edited.allFiles) if (blob !== first.allFiles.get(path)) expect([path, after.allFiles.get(path)]).toEqual([path, blob]);
-      return;
+      return after;
     }
     expect(again).toMatchObject({ code: 1, out: '' });
     expect(again.err).toContain('would be overwritten');
     expect(await this.#guest()).toEqual(edited);
     expect(await this.#prepare('--force')).toMatchObject({ code: 0 });
-    await this.#expectMerged(first, edited, host);
+    return this.#expectMerged(first, edited, host);
+  }
+
+  /** All of it is kept in the host's repository, but for what is ignored: a pull takes nothing of that. */
+  async #prepareAfterPull(first: Snapshot, edited: Snapshot): Promise<Snapshot> {
+    const again = await this.#prepare();
+    if (again.code === 0) return this.#expectMerged(first, edited, await snapshot(this.#repo));
+    expect(again.err).toContain('would be overwritten');
+    const isKept = (path: string): boolean => edited.trackedFiles.has(path) || edited.untracked.includes(path);
+    expect([...edited.allFiles.keys()].filter((path) => !isKept(path)), again.err).not.toEqual([]);
+    return edited;
   }
 
   /** HEAD and index are the host's; so is each file that the host changed. The guest's others are as it left them. */
@@ -135,15 +145,8 @@ export class WorkspaceCase {
     return after;
   }
 
-  #expectIgnoredInTheWay(refused: RunResult, edited: Snapshot): void {
-    expect(refused.err).toContain('would be overwritten');
-    const isKept = (path: string): boolean => edited.trackedFiles.has(path) || edited.untracked.includes(path);
-    expect([...edited.allFiles.keys()].filter((path) => !isKept(path)), refused.err).not.toEqual([]);
-  }
-
   /** The host has the guest's work in refs of ours, exactly; nothing else of the host is touched. */
-  async #pull(): Promise<void> {
-    const guest = await this.#guest();
+  async #pull(guest: Snapshot): Promise<void> {
     const before = untouchedState(this.#repo);
     const kept = git(this.#repo, 'for-each-ref', '--format=%(refname)', 'refs/banger').split('\n').filter((ref) => ref !== '');
     const { out } = await this.#host.ok(['vm', 'workspace', 'pull', this.#vm, '--json']);
@@ -158,7 +161,5 @@ export class WorkspaceCase {
     expect(made).toEqual(Object.values(refs).toSorted());
     for (const ref of made) expect(ref).toMatch(new RegExp(`^refs/banger/${this.#vm}/${operation}/(base|head|index|worktree)$`));
     git(this.#repo, 'fsck', '--full', '--strict');
-    // The guest's is as it was, too.
-    expect(await this.#guest()).toEqual(guest);
   }
 }
