@@ -37,6 +37,8 @@ const maxOutputBytes = 500 * 1024 * 1024;
 function environment(): Record<string, string> {
   const env: Record<string, string> = {
     GIT_TERMINAL_PROMPT: '0', GIT_OPTIONAL_LOCKS: '0', GIT_NO_LAZY_FETCH: '1', GIT_NO_REPLACE_OBJECTS: '1', GIT_LFS_SKIP_SMUDGE: '1',
+    // Histories as their objects tell them: guests have no grafts. No such file can be.
+    GIT_GRAFT_FILE: '/dev/null/grafts',
     // Stronger than `protocol.allow`: a configured `protocol.<name>.allow` does not win over it.
     GIT_ALLOW_PROTOCOL: '',
   };

@@ -14,25 +14,31 @@ export interface IndexEntries {
   /** Object ids by path, for gitlinks only. */
   readonly gitlinkCommits: ReadonlyMap<string, string>;
   readonly unmerged?: string;
+  /** Object id of the empty blob when an entry has it: entries that are only intended do, and no tree leads to it then. */
+  readonly emptyBlob?: string;
 }
 
 const gitlinkMode = '160000';
+const emptyBlobs = new Set(['e69de29bb2d1d6434b8b29ae775ad8c2e48c5391', '473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813']);
 
-/** What the index names. Entries outside of a sparse checkout are not in the working tree and left out. */
-export async function readIndex(git: Git, signal?: AbortSignal): Promise<IndexEntries> {
+/** What the index names; `env` may name another one. Entries outside of a sparse checkout are not in the working tree and left out. */
+export async function readIndex(git: Git, options: { readonly signal?: AbortSignal | undefined; readonly env?: Readonly<Record<string, string>> } = {}): Promise<IndexEntries> {
   // "<tag> <mode> <id> <stage>\t<path>": S stands for skip-worktree, M for unmerged.
-  const { stdout } = await git.run(['ls-files', '-s', '-t', '-z']);
+  const { stdout } = await git.run(['ls-files', '-s', '-t', '-z'], options.env === undefined ? {} : { env: options.env });
   const tracked: string[] = [];
   const gitlinkCommits = new Map<string, string>();
   let unmerged: string | undefined;
+  let emptyBlob: string | undefined;
   await inTurns(splitNul(stdout), (entry) => {
     const tab = entry.indexOf('\t');
     const path = entry.slice(tab + 1);
+    const id = entry.slice(9, tab - 2);
+    if (emptyBlobs.has(id)) emptyBlob = id;
     if (entry[tab - 1] !== '0') unmerged ??= path;
-    else if (entry.startsWith(gitlinkMode, 2)) gitlinkCommits.set(path, entry.slice(9, tab - 2));
+    else if (entry.startsWith(gitlinkMode, 2)) gitlinkCommits.set(path, id);
     else if (entry[0] !== 'S') tracked.push(path);
-  }, signal);
-  return { tracked, gitlinks: [...gitlinkCommits.keys()], gitlinkCommits, ...(unmerged === undefined ? {} : { unmerged }) };
+  }, options.signal);
+  return { tracked, gitlinks: [...gitlinkCommits.keys()], gitlinkCommits, ...(unmerged === undefined ? {} : { unmerged }), ...(emptyBlob === undefined ? {} : { emptyBlob }) };
 }
 
 export interface Untracked {

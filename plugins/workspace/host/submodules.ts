@@ -54,7 +54,7 @@ export async function collectParts(exec: Pick<Exec, 'run'>, repo: Repository, ca
 async function readPart(exec: Pick<Exec, 'run'>, part: Pick<Part, 'repo' | 'prefix' | 'submodule'>, call: Call): Promise<Part> {
   await requireNothingInProgress(part.repo);
   const git = createGit(exec, part.repo.root, { signal: call.signal });
-  const entries = await readIndex(git, call.signal);
+  const entries = await readIndex(git, call);
   if (entries.unmerged !== undefined) throw unmerged(part.repo, escapeName(entries.unmerged));
   return { ...part, git, entries };
 }
@@ -72,9 +72,9 @@ async function namesOf({ git, entries, repo }: Part): Promise<ReadonlyMap<string
   return names;
 }
 
-/** It becomes a directory and a part of a configuration key. */
+/** It becomes a directory, of which git is told as an argument, and a part of a configuration key. */
 const isUsableName = (name: string): boolean =>
-  !/^\/|\/$|\/\/|[\0\n]/.test(name) && name !== '' && !name.split('/').some((part) => part === '..' || part === '.');
+  fromBytes(name) !== undefined && !/^\/|\/$|\/\/|[\0\n]/.test(name) && name !== '' && !name.split('/').some((part) => part === '..' || part === '.');
 
 async function openSubmodule(exec: Pick<Exec, 'run'>, part: Part, path: string, call: Call): Promise<Repository | undefined> {
   const shown = escapeName(part.prefix + path);

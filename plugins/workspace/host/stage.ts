@@ -1,0 +1,174 @@
+// Makes what a plan said: git directories with packs, index and refs, and the list of files as they are now. The host's repository is read only;
+// new objects and indexes are made in directories of ours.
+import { createHash } from 'node:crypto';
+import { mkdir, stat, utimes } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Exec } from '../../../core/plugin-api.ts';
+import { baseTree } from './base-tree.ts';
+import { escapeName } from './escape.ts';
+import { readFilters } from './filters.ts';
+import type { Filters } from './filters.ts';
+import { readConfig } from './git-config.ts';
+import { createGit } from './git.ts';
+import type { Git } from './git.ts';
+import { unmerged } from './in-progress.ts';
+import { lookAt, merged, readIndex, readUntracked } from './listing.ts';
+import type { IndexEntries } from './listing.ts';
+import { objectStores, storeEnv } from './odb.ts';
+import type { Repository } from './repository.ts';
+import { gitDirOf, gitPathOf, stagePart } from './stage-part.ts';
+import type { StagedPart } from './stage-part.ts';
+import { checkOut, copyIndex, indexTree } from './staged-index.ts';
+import { createTreeWriter } from './tree-writer.ts';
+import type { TreeWriter } from './tree-writer.ts';
+import type { StageInput, Staged, Submodule, WorkFile } from './types.ts';
+
+export type { Have, StageInput, Staged } from './types.ts';
+
+export interface StageCall {
+  readonly signal?: AbortSignal | undefined;
+  /** See `ExecOptions`. */
+  readonly mark?: string | undefined;
+  onStage?(name: string, detail?: string): void;
+}
+
+/**
+ * @throws workspace.in_progress: a merge began meanwhile; unsupported: a partial clone without the objects; operation_failed; timeout; cancelled
+ */
+export async function stageWorkspace(exec: Pick<Exec, 'run'>, input: StageInput, call: StageCall = {}): Promise<Staged> {
+  return new Stage(exec, input, call).run();
+}
+
+interface Part { readonly repo: Repository; readonly submodule?: Submodule }
+interface Made { readonly part: StagedPart; readonly files: readonly WorkFile[]; readonly index: string }
+
+class Stage {
+  readonly #exec: Pick<Exec, 'run'>;
+  readonly #input: StageInput;
+  readonly #call: StageCall;
+  readonly #root: string;
+  readonly #workRoot: string;
+  readonly #writer: TreeWriter;
+  #baseTree = '';
+  #indexDigest = '';
+
+  constructor(exec: Pick<Exec, 'run'>, input: StageInput, call: StageCall) {
+    this.#exec = exec;
+    this.#input = input;
+    this.#call = call;
+    this.#root = join(input.dir, 'tree');
+    this.#workRoot = input.plan.needsCheckout ? join(input.dir, 'checkout') : input.plan.repo.root;
+    this.#writer = createTreeWriter(this.#root);
+  }
+
+  async run(): Promise<Staged> {
+    const { plan, objectsDir } = this.#input;
+    await Promise.all([mkdir(objectsDir, { recursive: true }), mkdir(this.#root, { recursive: true }), mkdir(this.#workRoot, { recursive: true })]);
+    const made: Made[] = [];
+    const have: Record<string, Staged['have'][string]> = {};
+    let files: readonly WorkFile[] = [];
+    for (const part of [{ repo: plan.repo }, ...plan.submodules.map((submodule) => ({ repo: submodule.repo, submodule }))] as const satisfies readonly Part[]) {
+      const done = await this.#stage(part);
+      made.push(done);
+      have['submodule' in part ? part.submodule.path : ''] = done.part.have;
+      files = await merged(files, done.files, (file) => file.path);
+    }
+    const all = made.map(({ part }) => part.files);
+    return {
+      bases: [this.#root, this.#workRoot], files, have, indexDigest: this.#indexDigest, baseTree: this.#baseTree, notices: [],
+      git: [
+        ...all.flatMap((part) => part.objects), ...all.flatMap((part) => part.settings), ...made.map(({ index }) => index),
+        ...all.flatMap((part) => part.refs), ...all.map((part) => part.head),
+      ],
+      control: made.flatMap(({ part }) => part.control),
+      ...(plan.headCommit === undefined ? {} : { headCommit: plan.headCommit }), ...(plan.headBranch === undefined ? {} : { headBranch: plan.headBranch }),
+    };
+  }
+
+  async #stage({ repo, submodule }: Part): Promise<Made> {
+    const { plan, dir, objectsDir, have } = this.#input;
+    this.#call.onStage?.('index', submodule === undefined ? undefined : escapeName(submodule.path));
+    const git = createGit(this.#exec, repo.root, this.#call);
+    const filters = readFilters(await readConfig(git));
+    const newObjects = submodule === undefined ? objectsDir : join(dir, 'objects', String(plan.submodules.indexOf(submodule)));
+    await Promise.all([mkdir(newObjects, { recursive: true }), mkdir(gitDirOf(this.#root, submodule), { recursive: true })]);
+    const stores = await objectStores(repo);
+    const index = join(gitDirOf(this.#root, submodule), 'index');
+    const job = { git, repo, file: index, stores: storeEnv(newObjects, stores), filters: filters.lenient };
+    if (plan.needsCheckout && plan.headCommit !== undefined) await checkOut(job, plan.headCommit, this.#workRoot);
+    else await copyIndex(job);
+    const tree = await indexTree(job);
+    const listed = await this.#list({ git, index, submodule, filters });
+    this.#call.onStage?.('pack', submodule === undefined ? undefined : escapeName(submodule.path));
+    const head = submodule === undefined ? { headCommit: plan.headCommit, headBranch: plan.headBranch } : { headCommit: repo.head.commit, headBranch: repo.head.branch };
+    const empty = listed.entries.emptyBlob === undefined ? [] : await existing(git, [listed.entries.emptyBlob]);
+    const [part] = await both(
+      stagePart({
+        git, plan, repo, submodule, ...head, root: this.#root, writer: this.#writer, stores: [newObjects, ...stores],
+        indexObjects: [tree, ...empty], before: have?.[submodule?.path ?? ''],
+      }),
+      submodule === undefined ? this.#tell({ git, index, tree, untracked: listed.untracked, filters, stores: job.stores }) : undefined,
+    );
+    return { part, files: listed.files, index: `${gitPathOf(submodule)}/index` };
+  }
+
+  /** Files as they are after the index was refreshed: one that changes later is seen by its stamp. */
+  async #list({ git, index, submodule, filters }: {
+    readonly git: Git; readonly index: string; readonly submodule: Submodule | undefined; readonly filters: Filters;
+  }): Promise<{ readonly entries: IndexEntries; readonly files: readonly WorkFile[]; readonly untracked: readonly string[] }> {
+    const { plan } = this.#input;
+    const { signal } = this.#call;
+    const entries = await readIndex(git, { signal, env: { GIT_INDEX_FILE: index } });
+    const repo = submodule?.repo ?? plan.repo;
+    if (entries.unmerged !== undefined) throw unmerged(repo, escapeName(entries.unmerged));
+    if (plan.options.mode === 'metadata') return { entries, files: [], untracked: [] };
+    const look = { prefix: submodule === undefined ? '' : `${submodule.path}/`, signal };
+    const root = submodule === undefined ? this.#workRoot : repo.root;
+    const tracked = (await lookAt(root, entries.tracked, look)).files;
+    if (filters.any) await outdate(index, tracked);
+    if (!plan.options.includeUntracked || plan.needsCheckout) return { entries, files: tracked, untracked: [] };
+    const { paths } = await readUntracked(git, signal);
+    const others = (await lookAt(root, paths, look)).files;
+    return { entries, files: await merged(tracked, others, (file) => file.path), untracked: others.map(({ path }) => path) };
+  }
+
+  /** What the host remembers of the outermost repository. */
+  async #tell({ git, index, tree, untracked, filters, stores }: {
+    readonly git: Git; readonly index: string; readonly tree: string; readonly untracked: readonly string[]; readonly filters: Filters;
+    readonly stores: Readonly<Record<string, string>>;
+  }): Promise<void> {
+    const { plan, dir } = this.#input;
+    const { stdout } = await git.run(['ls-files', '-s', '-z'], { env: { GIT_INDEX_FILE: index } });
+    const content = Buffer.from(stdout, 'latin1');
+    this.#indexDigest = createHash(plan.repo.objectFormat).update(`blob ${content.length}\0`).update(content).digest('hex');
+    if (plan.options.mode === 'metadata') {
+      // Nothing was sent.
+      this.#baseTree = (await git.run(['hash-object', '-t', 'tree', '-w', '--stdin'], { env: stores, input: '' })).stdout.trim();
+    } else if (plan.needsCheckout) this.#baseTree = tree;
+    else this.#baseTree = await baseTree({ git, index, temp: join(dir, 'base-index'), stores, filtersOff: filters.off, untracked });
+  }
+}
+
+/** Both results; neither goes on when this has failed. */
+async function both<A, B>(a: Promise<A>, b: Promise<B> | undefined): Promise<[A, B | undefined]> {
+  await Promise.allSettled([a, b]);
+  return [await a, await b];
+}
+
+async function existing(git: Git, ids: readonly string[]): Promise<readonly string[]> {
+  const { stdout } = await git.run(['cat-file', '--batch-check=%(objectname)'], { input: ids.map((id) => `${id}\n`).join('') });
+  return stdout.split('\n').filter((line) => ids.includes(line));
+}
+
+/**
+ * A file written in the index's own second counts as possibly changed since, and git compares its content; the guest has not the filters for that.
+ * So the index becomes a second younger than such files.
+ */
+async function outdate(index: string, files: readonly WorkFile[]): Promise<void> {
+  const { mtimeMs } = await stat(index);
+  const written = Math.floor(mtimeMs / 1000);
+  const seconds = files.map((file) => Number(file.mtimeNs / 1_000_000_000n)).filter((second) => second >= written && second <= written + 2);
+  if (seconds.length === 0) return;
+  const younger = seconds.reduce((a, b) => Math.max(a, b)) + 1;
+  await utimes(index, younger, younger);
+}
