@@ -16,7 +16,7 @@ const workspace = (extra: Partial<WorkspaceStatus> = {}): WorkspaceStatus => ({
   guestPath: '/root/app', hostPath: '/home/a/app', mode: 'full_copy', head: '1'.repeat(40), hostHead: '1'.repeat(40), branch: 'main', preparedAt: '2026-01-01T00:00:00Z', moved: false, ...extra,
 });
 const moved = { hostHead: '2'.repeat(40), moved: true };
-const warning = 'banger: the repository is at 222222222222, the workspace of devbox at 111111111111; --auto-prepare brings it\n';
+const warning = 'banger: HEAD of the repository is at 222222222222, the workspace of devbox at 111111111111; --auto-prepare brings it\n';
 const has = (...workspaces: WorkspaceStatus[]): void => {
   daemon.options = { exec: (stream) => stream.exit({ code: 4 }), methods: {
     'vm.workspace.status': () => ({ workspaces }), 'vm.exec.detach': () => ({ id: 'abcdef012345' }),

@@ -56,6 +56,6 @@ export function pulledLine({ vm, result }: PulledWork, cwd: string): string {
   const { commits, changedFiles, hostPath } = result;
   const inside = cwd === hostPath || cwd.startsWith(hostPath === '/' ? '/' : `${hostPath}/`);
   if (commits === 0 && changedFiles === 0) return `nothing in the workspace of ${vm.name} differs from what went in`;
-  const what = [...(commits > 0 ? [plural(commits, 'commit')] : []), plural(changedFiles, 'changed file')].join(' and ');
+  const what = [...(commits > 0 ? [plural(commits, 'commit')] : []), ...(changedFiles > 0 ? [plural(changedFiles, 'changed file')] : [])].join(' and ');
   return `${what} came back from ${vm.name}: banger vm workspace diff ${vm.name}${inside ? '' : ` --repo ${shellWord(hostPath)}`}`;
 }

@@ -23,7 +23,7 @@ const shortId = (commit: string | undefined): string => commit?.slice(0, 12) ?? 
 /** The warning of a workspace that the host has left behind: one line without its end; nothing while it has not. */
 export function movedLine(vm: string, workspace: WorkspaceStatus): string | undefined {
   if (!workspace.moved || workspace.hostHead === undefined) return undefined;
-  return `the repository is at ${shortId(workspace.hostHead)}, the workspace of ${vm} at ${shortId(workspace.head)}; --auto-prepare brings it`;
+  return `HEAD of the repository is at ${shortId(workspace.hostHead)}, the workspace of ${vm} at ${shortId(workspace.head)}; --auto-prepare brings it`;
 }
 
 /** One row a workspace. */
