@@ -268,6 +268,10 @@ export interface WorkspaceView {
   readonly head?: string;
   /** Absent: HEAD is detached. */
   readonly branch?: string;
+  /** Whether untracked files went along. */
+  readonly includeUntracked?: boolean;
+  /** What was asked for as a branch of the guest's own: with this, preparing again does the same. */
+  readonly ownBranch?: { readonly name: string; readonly from?: string | undefined };
   /** RFC 3339. */
   readonly preparedAt: string;
 }

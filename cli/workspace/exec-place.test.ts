@@ -95,6 +95,11 @@ describe('--auto-prepare', () => {
     expect(order()).toEqual(['vm.workspace.status', 'vm.workspace.prepare', 'vm.exec']);
     expect(daemon.called('vm.workspace.prepare')).toEqual([{ ref: 'devbox', path: '/home/a/app', mode: 'full_copy', guestPath: '/root/app' }]);
   });
+  test('keeps a branch of the guest and untracked files', async () => {
+    has(workspace({ includeUntracked: true, ownBranch: { name: 'try', from: 'v1' } }));
+    await banger('vm', 'exec', '--auto-prepare', 'devbox', '--', 'make');
+    expect(daemon.called('vm.workspace.prepare')).toEqual([{ ref: 'devbox', path: '/home/a/app', mode: 'full_copy', guestPath: '/root/app', includeUntracked: true, branch: 'try', from: 'v1' }]);
+  });
   test('brings changed files without a new commit, too', async () => {
     has(workspace());
     await banger('vm', 'exec', '--auto-prepare', 'devbox', '--', 'make');

@@ -5,6 +5,7 @@ import type { CommandContext } from '../command.ts';
 import type { Daemon } from '../daemon-link.ts';
 import type { Interrupts } from '../interrupts.ts';
 import { printable } from '../render/table.ts';
+import { prepareParams } from './options.ts';
 import { prepareWorkspace } from './prepare.ts';
 import { movedLine, noWorkspace, workspacesOf } from './status.ts';
 
@@ -34,9 +35,10 @@ function warn(line: string | undefined, io: CommandContext['io']): void {
 }
 
 async function prepareAgain(daemon: Daemon, { ref, workspace }: { readonly ref: string; readonly workspace: WorkspaceStatus }, call: Parameters<typeof prepareWorkspace>[2]): Promise<void> {
-  const { guestPath, hostPath, mode } = workspace;
+  const { guestPath, hostPath, mode, includeUntracked = false, ownBranch } = workspace;
+  const branch = ownBranch === undefined ? {} : { branch: ownBranch.name, ...(ownBranch.from === undefined ? {} : { from: ownBranch.from }) };
   try {
-    await prepareWorkspace(daemon, { ref, path: hostPath, mode, guestPath }, call);
+    await prepareWorkspace(daemon, prepareParams(ref, hostPath, { mode, guestPath, includeUntracked, ...branch }), call);
   } catch (error) {
     // A repository that is gone is no bad usage of `vm exec`: the command did not run, so 125.
     if (!isBangerError(error) || error.code !== 'bad_request') throw error;

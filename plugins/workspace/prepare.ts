@@ -7,7 +7,7 @@ import { keptIn } from './back/kept.ts';
 import { changesSince } from './changes.ts';
 import { lockOptions } from './deps.ts';
 import type { WorkspaceDeps } from './deps.ts';
-import { findCheckout, findLosses, wouldOverwrite } from './guest-state.ts';
+import { findCheckout, findLosses, stillThere, wouldOverwrite } from './guest-state.ts';
 import type { GuestPlace, Losses } from './guest-state.ts';
 import { miseScript } from './guest/scripts.ts';
 import { runScript } from './guest/script.ts';
@@ -110,12 +110,15 @@ class Prepare {
   async #makeRoom({ there, isFresh, losses, remove }: {
     readonly there: 'absent' | 'ours' | 'other'; readonly isFresh: boolean; readonly losses: Losses | undefined; readonly remove: readonly string[];
   }): Promise<void> {
-    const { plan, params } = this.#work;
+    const { plan, params, vm } = this.#work;
     const { guestPath } = plan;
     if (there !== 'absent' && params.clean) await wipeTree(this.#place, guestPath);
     if (isFresh && dirname(guestPath) !== '/root') await makeDirs(this.#place, dirname(guestPath));
     if (params.clean) return;
     if (remove.length > 0) await removeFiles(this.#place, guestPath, remove);
+    const full = await stillThere(this.#place, losses?.emptied ?? []);
+    if (full.length > 0 && !params.force) throw wouldOverwrite(vm.name, guestPath, full);
+    for (const path of full) await wipeTree(this.#place, `${guestPath}/${Buffer.from(path, 'latin1').toString('utf8')}`);
     // Told to overwrite: what is of another kind has to go first, as a file never replaces a directory by itself.
     for (const { path, kind } of losses?.differing ?? []) {
       if (kind === 'dir') await wipeTree(this.#place, `${guestPath}/${Buffer.from(path, 'latin1').toString('utf8')}`);
@@ -162,6 +165,7 @@ class Prepare {
     const record: WorkspaceRecord = {
       guestPath: plan.guestPath, hostPath: plan.repo.root, gitDir: plan.repo.gitDir, commonDir: plan.repo.commonDir, mode: params.mode,
       ...(plan.repo.head.commit === undefined ? {} : { hostHead: plan.repo.head.commit }), includeUntracked: params.includeUntracked, preparedAt: new Date().toISOString(),
+      ...(params.branch === undefined ? {} : { ownBranch: { name: params.branch, ...(params.from === undefined ? {} : { from: params.from }) } }),
       ...(staged.headCommit === undefined ? {} : { head: staged.headCommit }), ...(staged.headBranch === undefined ? {} : { branch: staged.headBranch }),
       indexDigest: staged.indexDigest, baseTree: staged.baseTree, have: structuredClone(staged.have) as WorkspaceRecord['have'],
       control: await Promise.all(staged.control.map(stampOf)), index: await stampOf('.git/index'),

@@ -33,8 +33,10 @@ export const prepareParams = z.strictObject({
 }).refine((params) => params.from === undefined || params.branch !== undefined, { path: ['from'], message: 'needs branch' });
 export type PrepareParams = z.output<typeof prepareParams>;
 
+const ownBranch = z.object({ name: z.string(), from: z.string().optional() }).describe('What was asked for as a branch of the guest only');
 export const workspaceView = z.object({
   guestPath: z.string(), hostPath: z.string(), mode, head: z.string().optional(), branch: z.string().optional(), preparedAt: z.string(),
+  includeUntracked: z.boolean().optional(), ownBranch: ownBranch.optional(),
 });
 const notices = z.array(z.string()).describe('One sentence each, for people');
 
@@ -69,7 +71,7 @@ export const workspaceRecord = z.strictObject({
   head: z.string().optional(), branch: z.string().optional(), preparedAt: z.string(),
   /** HEAD of the host then; the guest's is another with `branch` and `from`. */
   hostHead: z.string().optional(),
-  includeUntracked: z.boolean(),
+  includeUntracked: z.boolean(), ownBranch: ownBranch.optional(),
   /** Of the index that was sent: `git ls-files -s -z | git hash-object --stdin`. */
   indexDigest: z.string(),
   /** Tree of what was sent. Its objects are in the directory `objects` beside the list of files. */

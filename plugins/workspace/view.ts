@@ -6,8 +6,11 @@ import type { Records } from './record.ts';
 import type { WorkspaceRecord } from './schema.ts';
 
 export function viewOf(record: WorkspaceRecord): WorkspaceView {
-  const { guestPath, hostPath, mode, head, branch, preparedAt } = record;
-  return { guestPath, hostPath, mode, preparedAt, ...(head === undefined ? {} : { head }), ...(branch === undefined ? {} : { branch }) };
+  const { guestPath, hostPath, mode, head, branch, includeUntracked, ownBranch, preparedAt } = record;
+  return {
+    guestPath, hostPath, mode, includeUntracked, preparedAt,
+    ...(head === undefined ? {} : { head }), ...(branch === undefined ? {} : { branch }), ...(ownBranch === undefined ? {} : { ownBranch }),
+  };
 }
 
 /** Never fails because of a repository: one that is gone has no HEAD now, and has not moved. */
