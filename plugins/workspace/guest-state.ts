@@ -57,6 +57,8 @@ export interface Losses {
   readonly lost: readonly string[];
   /** Of the touched paths, those that are not as they were sent. */
   readonly differing: readonly Differing[];
+  /** Directories where a file or link goes, that held files which go away: they are to be empty then. */
+  readonly emptied: readonly string[];
   /** HEAD of the guest, when it is not the one that was sent. */
   readonly movedHead?: string;
 }
@@ -68,19 +70,36 @@ export async function findLosses(place: GuestPlace, input: LossInput): Promise<L
   const answers = await checkTree(place, place.guestPath, [...record.control.map(fromStamp), fromStamp(record.index), ...expected]);
   const controlPaths = new Set([...record.control.map(({ path }) => path), record.index.path]);
   const isTouched = answers.filter(({ path }) => !controlPaths.has(path));
-  const differing = isTouched.filter((actual) => !isAsSent(actual, pending.get(actual.path)) && !isAsSent(actual, now.get(actual.path)));
+  const unlike = isTouched.filter((actual) => !isAsSent(actual, pending.get(actual.path)) && !isAsSent(actual, now.get(actual.path)));
+  const above = directoriesOf(before.keys());
+  const emptied = unlike.flatMap(({ path, kind }) => (kind === 'dir' && above.has(path) ? [path] : []));
+  const differing = unlike.filter(({ path }) => !emptied.includes(path));
   // What the guest deleted holds nothing that could be lost.
   const edited = differing.filter(({ kind }) => kind !== 'none');
   const suspects = answers.filter(({ path }) => controlPaths.has(path));
-  if (edited.length === 0 && suspects.length === 0) return { lost: [], differing };
+  if (edited.length === 0 && suspects.length === 0) return { lost: [], differing, emptied };
   const git = await readGuestGit(place);
   const lost = [...await lostFiles(place, { edited, kept, hasGit: git !== undefined })];
-  if (suspects.length === 0) return { lost, differing };
-  if (git === undefined) return { lost: [...suspects.map(({ path }) => path), ...lost], differing };
+  if (suspects.length === 0) return { lost, differing, emptied };
+  if (git === undefined) return { lost: [...suspects.map(({ path }) => path), ...lost], differing, emptied };
   const moved = git.head !== record.head || git.branch !== record.branch;
   if (git.indexDigest !== record.indexDigest && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.unshift('.git/index');
   if (git.head !== record.head && git.head !== undefined && !await kept.head(git.head)) lost.unshift('.git/HEAD');
-  return { lost, differing, ...(moved && git.head !== undefined ? { movedHead: git.head } : {}) };
+  return { lost, differing, emptied, ...(moved && git.head !== undefined ? { movedHead: git.head } : {}) };
+}
+
+function directoriesOf(paths: Iterable<string>): Set<string> {
+  const found = new Set<string>();
+  for (const path of paths) {
+    for (let slash = path.lastIndexOf('/'); slash > 0 && !found.has(path.slice(0, slash)); slash = path.lastIndexOf('/', slash - 1)) found.add(path.slice(0, slash));
+  }
+  return found;
+}
+
+/** Of paths where nothing is to be, those where something is. */
+export async function stillThere(place: GuestPlace, paths: readonly string[]): Promise<readonly string[]> {
+  if (paths.length === 0) return [];
+  return (await checkTree(place, place.guestPath, paths.map((path) => expectedOf(path, undefined)))).map(({ path }) => path);
 }
 
 function expectedOf(path: string, entry: ManifestEntry | undefined): Expected {
