@@ -13,7 +13,7 @@ import type { Git } from '../host/git.ts';
 import type { Repository } from '../host/repository.ts';
 import { commitWork, subjectCounts } from './commits.ts';
 import type { Counts } from './commits.ts';
-import { alternates, boundedGit, durableArgs, judge, rejected } from './limits.ts';
+import { alternates, boundedGit, durableArgs, judge, rejected, shortAnswers } from './limits.ts';
 import { isObjectId, namespace, parseRef, refKinds, refPrefix } from './names.ts';
 import type { ByKind, RefKind } from './names.ts';
 import { closeQuarantine, madePacks, openQuarantine, publishPacks, quarantineDir, syncDir } from './quarantine.ts';
@@ -63,13 +63,13 @@ interface Import {
  */
 export async function importWork(exec: Pick<Exec, 'run'>, repo: Repository, work: GuestWork, call: ImportCall): Promise<Imported> {
   requireIds(repo, work);
-  const host = createGit(exec, repo.root, call);
-  const there = await existingRefs(host, work);
-  const done = resume(work, there);
-  if (done !== undefined) return done;
-  await requireSize(work);
+  const host = createGit(shortAnswers(exec), repo.root, call);
   const dir = quarantineDir(repo, work.operation);
   try {
+    const there = await existingRefs(host, work);
+    const done = resume(work, there);
+    if (done !== undefined) return done;
+    await requireSize(work);
     const quarantine = await openQuarantine(dir, work.packFile);
     const inside = boundedGit(host, { GIT_OBJECT_DIRECTORY: dir, GIT_ALTERNATE_OBJECT_DIRECTORIES: alternates([join(repo.commonDir, 'objects'), work.base.objectsDir]) });
     const state: Import = { repo, work, host: boundedGit(host), inside, quarantine };
@@ -174,13 +174,19 @@ const lacksBase = (repo: Repository, id: string, cause?: unknown): BangerError =
 /** `--not` these: what the host's repository keeps without us. */
 const ownRefs = [`--exclude=${namespace}/*`, '--all'];
 
+/** PATH_MAX of Linux. */
+const maxPathBytes = 4096;
+
 async function count({ work, inside }: Import): Promise<Counts> {
   const { vm, head, base, worktreeTree } = work;
   const known = base.commit === undefined ? [] : [base.commit];
   const commits = head === undefined ? 0 : Number((await judge(vm, inside.run(['rev-list', '--count', head, '--not', ...known, ...ownRefs, '--']))).stdout);
   const { stdout } = await judge(vm, inside.run(['diff-tree', '-r', '-z', '--name-only', '--no-renames', base.tree, worktreeTree]));
   let changedFiles = 0;
-  for (const _ of splitNul(stdout)) changedFiles += 1;
+  for (const path of splitNul(stdout)) {
+    if (path.length >= maxPathBytes) throw rejected(vm, 'it has a path that no file system takes');
+    changedFiles += 1;
+  }
   return { commits, changedFiles };
 }
 

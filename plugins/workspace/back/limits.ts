@@ -1,5 +1,6 @@
 // How git is run on objects that a guest made, and what its refusals mean.
 import { BangerError, isBangerError } from '../../../core/plugin-api.ts';
+import type { Exec } from '../../../core/plugin-api.ts';
 import type { Git } from '../host/git.ts';
 import { gitStderr } from '../host/git.ts';
 import { lastWord, visible } from './text.ts';
@@ -48,4 +49,18 @@ export async function judge<T>(vm: string, run: Promise<T>): Promise<T> {
 /** A git whose every run is bounded for objects of a guest; `env` adds to each. */
 export function boundedGit(git: Git, env: Readonly<Record<string, string>> = {}): Git {
   return { run: (args, options = {}) => git.run([...hostileArgs, ...args], { ...options, env: { ...hostileEnv, ...env, ...options.env } }) };
+}
+
+/** The most that git says about work of a guest: a million names of 60 bytes. */
+const maxAnswerBytes = 64 * 1024 * 1024;
+
+/** Programs whose answers are kept short, so that names without end in a guest's trees do not fill our memory. @throws workspace.too_large */
+export function shortAnswers(exec: Pick<Exec, 'run'>): Pick<Exec, 'run'> {
+  return {
+    async run(program, args, options) {
+      const result = await exec.run(program, args, { ...options, maxOutputBytes: maxAnswerBytes });
+      if (result.stdout.length >= maxAnswerBytes) throw new BangerError('workspace.too_large', 'The work of the guest has too many names');
+      return result;
+    },
+  };
 }

@@ -132,7 +132,7 @@ export function gitFiles(host: string): string[] {
 
 /** What git finds wrong with a repository; objects that nothing names are fine. */
 export function fsck(host: string): string {
-  return git(host, 'fsck', '--no-dangling', '--no-progress', '--connectivity-only') + git(host, 'fsck', '--no-dangling', '--no-progress', '--full', '--strict');
+  return git(host, 'fsck', '--no-dangling', '--no-progress', '--full', '--strict');
 }
 
 export const bangerRefs = (host: string): string[] => git(host, 'for-each-ref', '--format=%(refname)', 'refs/banger/').split('\n').filter((name) => name !== '');
