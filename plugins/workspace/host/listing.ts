@@ -3,42 +3,64 @@ import { lstatSync } from 'node:fs';
 import type { BigIntStats } from 'node:fs';
 import { onDisk, splitNul } from './bytes.ts';
 import type { Git } from './git.ts';
+import type { TreeEntry } from './trees.ts';
 import { inTurns } from './turns.ts';
 import type { WorkFile } from './types.ts';
 
 export interface IndexEntries {
-  /** Files and links that git keeps in the working tree; in git's order. */
+  /** All that a tree of the index has; in git's order. What is only intended to be added is not among them. */
+  readonly entries: readonly TreeEntry[];
+  /** Files and links that git keeps in the working tree, intended ones too; in git's order. */
   readonly tracked: readonly string[];
   /** Paths of submodules. */
   readonly gitlinks: readonly string[];
-  /** Object ids by path, for gitlinks only. */
-  readonly gitlinkCommits: ReadonlyMap<string, string>;
   readonly unmerged?: string;
-  /** Object id of the empty blob when an entry has it: entries that are only intended do, and no tree leads to it then. */
+  /** Object id of the empty blob when an entry is only intended: no tree leads to it. */
   readonly emptyBlob?: string;
 }
+interface ReadOptions { readonly signal?: AbortSignal | undefined; readonly env?: Readonly<Record<string, string>> }
 
 const gitlinkMode = '160000';
 const emptyBlobs = new Set(['e69de29bb2d1d6434b8b29ae775ad8c2e48c5391', '473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813']);
 
-/** What the index names; `env` may name another one. Entries outside of a sparse checkout are not in the working tree and left out. */
-export async function readIndex(git: Git, options: { readonly signal?: AbortSignal | undefined; readonly env?: Readonly<Record<string, string>> } = {}): Promise<IndexEntries> {
-  // "<tag> <mode> <id> <stage>\t<path>": S stands for skip-worktree, M for unmerged.
+/** What the index names; `env` may name another one. Entries outside of a sparse checkout are not in the working tree. */
+export async function readIndex(git: Git, options: ReadOptions = {}): Promise<IndexEntries> {
+  // "<tag> <mode> <id> <stage>\t<path>": S stands for skip-worktree.
   const { stdout } = await git.run(['ls-files', '-s', '-t', '-z'], options.env === undefined ? {} : { env: options.env });
+  const entries: TreeEntry[] = [];
   const tracked: string[] = [];
-  const gitlinkCommits = new Map<string, string>();
+  const gitlinks: string[] = [];
   let unmerged: string | undefined;
-  let emptyBlob: string | undefined;
+  let hasEmpty = false;
   await inTurns(splitNul(stdout), (entry) => {
     const tab = entry.indexOf('\t');
     const path = entry.slice(tab + 1);
-    const id = entry.slice(9, tab - 2);
-    if (emptyBlobs.has(id)) emptyBlob = id;
+    const [mode, id] = [entry.slice(2, 8), entry.slice(9, tab - 2)];
     if (entry[tab - 1] !== '0') unmerged ??= path;
-    else if (entry.startsWith(gitlinkMode, 2)) gitlinkCommits.set(path, id);
+    entries.push({ mode, id, path });
+    hasEmpty ||= emptyBlobs.has(id);
+    if (mode === gitlinkMode) gitlinks.push(path);
     else if (entry[0] !== 'S') tracked.push(path);
   }, options.signal);
-  return { tracked, gitlinks: [...gitlinkCommits.keys()], gitlinkCommits, ...(unmerged === undefined ? {} : { unmerged }), ...(emptyBlob === undefined ? {} : { emptyBlob }) };
+  const intended = hasEmpty ? await readIntended(git, options) : new Set();
+  const emptyBlob = entries.find(({ path }) => intended.has(path))?.id;
+  return {
+    tracked, gitlinks, entries: intended.size === 0 ? entries : entries.filter(({ path }) => !intended.has(path)),
+    ...(unmerged === undefined ? {} : { unmerged }), ...(emptyBlob === undefined ? {} : { emptyBlob }),
+  };
+}
+
+/** `CE_INTENT_TO_ADD` of git's read-cache.h. */
+const intendedFlag = 0x2000_0000;
+
+/** Paths of entries that are only intended to be added: they look like empty files otherwise. */
+async function readIntended(git: Git, { env }: ReadOptions): Promise<ReadonlySet<string>> {
+  const { stdout } = await git.run(['ls-files', '--debug', '-z'], env === undefined ? {} : { env });
+  const found = new Set<string>();
+  for (const match of stdout.matchAll(/([^\0]+)\0  ctime: [^\n]*\n  mtime: [^\n]*\n  dev: [^\n]*\n  uid: [^\n]*\n  size: \d+\tflags: ([0-9a-f]+)\n/g)) {
+    if ((Number.parseInt(match[2]!, 16) & intendedFlag) !== 0) found.add(match[1]!);
+  }
+  return found;
 }
 
 export interface Untracked {

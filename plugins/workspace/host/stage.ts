@@ -1,10 +1,9 @@
 // Makes what a plan said: git directories with packs, index and refs, and the list of files as they are now. The host's repository is read only;
 // new objects and indexes are made in directories of ours.
-import { createHash } from 'node:crypto';
 import { mkdir, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Exec } from '../../../core/plugin-api.ts';
-import { baseTree } from './base-tree.ts';
+import { baseEntries } from './base-tree.ts';
 import { escapeName } from './escape.ts';
 import { readFilters } from './filters.ts';
 import type { Filters } from './filters.ts';
@@ -14,11 +13,13 @@ import type { Git } from './git.ts';
 import { unmerged } from './in-progress.ts';
 import { lookAt, merged, readIndex, readUntracked } from './listing.ts';
 import type { IndexEntries } from './listing.ts';
-import { objectStores, storeEnv } from './odb.ts';
+import { objectStores } from './odb.ts';
 import type { Repository } from './repository.ts';
 import { gitDirOf, gitPathOf, stagePart } from './stage-part.ts';
 import type { StagedPart } from './stage-part.ts';
-import { checkOut, copyIndex, indexTree } from './staged-index.ts';
+import { checkOut, copyIndex } from './staged-index.ts';
+import type { TreeEntry } from './trees.ts';
+import { keepTrees, makeTrees, objectId } from './trees.ts';
 import { createTreeWriter } from './tree-writer.ts';
 import type { TreeWriter } from './tree-writer.ts';
 import type { StageInput, Staged, Submodule, WorkFile } from './types.ts';
@@ -94,11 +95,11 @@ class Stage {
     await Promise.all([mkdir(newObjects, { recursive: true }), mkdir(gitDirOf(this.#root, submodule), { recursive: true })]);
     const stores = await objectStores(repo);
     const index = join(gitDirOf(this.#root, submodule), 'index');
-    const job = { git, repo, file: index, stores: storeEnv(newObjects, stores), filters: filters.lenient };
+    const job = { git, repo, file: index, filters };
     if (plan.needsCheckout && plan.headCommit !== undefined) await checkOut(job, plan.headCommit, this.#workRoot);
     else await copyIndex(job);
-    const tree = await indexTree(job);
     const listed = await this.#list({ git, index, submodule, filters });
+    const tree = await this.#keep(git, listed.entries.entries, { repo, objectsDir: newObjects });
     this.#call.onStage?.('pack', submodule === undefined ? undefined : escapeName(submodule.path));
     const head = submodule === undefined ? { headCommit: plan.headCommit, headBranch: plan.headBranch } : { headCommit: repo.head.commit, headBranch: repo.head.branch };
     const empty = listed.entries.emptyBlob === undefined ? [] : await existing(git, [listed.entries.emptyBlob]);
@@ -107,7 +108,7 @@ class Stage {
         git, plan, repo, submodule, ...head, root: this.#root, writer: this.#writer, stores: [newObjects, ...stores],
         indexObjects: [tree, ...empty], before: have?.[submodule?.path ?? ''],
       }),
-      submodule === undefined ? this.#tell({ git, index, tree, untracked: listed.untracked, filters, stores: job.stores }) : undefined,
+      submodule === undefined ? this.#tell({ git, index, tree, ...listed, filters }) : undefined,
     );
     return { part, files: listed.files, index: `${gitPathOf(submodule)}/index` };
   }
@@ -133,19 +134,28 @@ class Stage {
   }
 
   /** What the host remembers of the outermost repository. */
-  async #tell({ git, index, tree, untracked, filters, stores }: {
-    readonly git: Git; readonly index: string; readonly tree: string; readonly untracked: readonly string[]; readonly filters: Filters;
-    readonly stores: Readonly<Record<string, string>>;
+  async #tell({ git, index, tree, entries, untracked, filters }: {
+    readonly git: Git; readonly index: string; readonly tree: string; readonly entries: IndexEntries; readonly untracked: readonly string[]; readonly filters: Filters;
   }): Promise<void> {
-    const { plan, dir } = this.#input;
+    const { plan, dir, objectsDir } = this.#input;
+    const { repo } = plan;
     const { stdout } = await git.run(['ls-files', '-s', '-z'], { env: { GIT_INDEX_FILE: index } });
-    const content = Buffer.from(stdout, 'latin1');
-    this.#indexDigest = createHash(plan.repo.objectFormat).update(`blob ${content.length}\0`).update(content).digest('hex');
-    if (plan.options.mode === 'metadata') {
-      // Nothing was sent.
-      this.#baseTree = (await git.run(['hash-object', '-t', 'tree', '-w', '--stdin'], { env: stores, input: '' })).stdout.trim();
-    } else if (plan.needsCheckout) this.#baseTree = tree;
-    else this.#baseTree = await baseTree({ git, index, temp: join(dir, 'base-index'), stores, filtersOff: filters.off, untracked });
+    this.#indexDigest = objectId('blob', Buffer.from(stdout, 'latin1'), repo.objectFormat);
+    if (plan.needsCheckout && plan.options.mode !== 'metadata') {
+      this.#baseTree = tree;
+      return;
+    }
+    // With metadata nothing is sent.
+    const base = plan.options.mode === 'metadata' ? [] : await baseEntries({
+      git, index, entries: entries.entries, temp: join(dir, 'base-index'), objectsDir, filtersOff: filters.off, untracked, signal: this.#call.signal,
+    });
+    this.#baseTree = await this.#keep(git, base, { repo, objectsDir });
+  }
+
+  async #keep(git: Git, entries: readonly TreeEntry[], { repo, objectsDir }: { readonly repo: Repository; readonly objectsDir: string }): Promise<string> {
+    const { root, trees } = await makeTrees(entries, repo.objectFormat, this.#call.signal);
+    await keepTrees(git, trees, objectsDir);
+    return root;
   }
 }
 

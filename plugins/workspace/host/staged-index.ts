@@ -1,6 +1,8 @@
 // The index that goes along: the host's own, brought up to date in a copy, or that of another commit with its files.
 import { copyFile, mkdir, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isBangerError } from '../../../core/plugin-api.ts';
+import type { Filters } from './filters.ts';
 import { explainMissing } from './missing.ts';
 import { gitStderr } from './git.ts';
 import type { Git } from './git.ts';
@@ -14,10 +16,7 @@ export interface IndexJob {
   readonly repo: Repository;
   /** Where the index goes. */
   readonly file: string;
-  /** For objects that git makes on the way; see `storeEnv`. */
-  readonly stores: Readonly<Record<string, string>>;
-  /** Settings for git that let it go on without a filter's program. */
-  readonly filters: readonly string[];
+  readonly filters: Filters;
 }
 
 /** Copies the host's index and refreshes the copy against the working tree. Flags (skip-worktree, assume-unchanged, intent-to-add) stay. */
@@ -25,32 +24,40 @@ export async function copyIndex({ git, repo, file, filters }: IndexJob): Promise
   const env = { GIT_INDEX_FILE: file };
   const source = join(repo.gitDir, 'index');
   try {
-    const { mtimeMs } = await stat(source);
-    await copyFile(source, file);
-    // Git trusts a file's stamp only when it is older than the index that has it: a younger copy would vouch for what the original does not.
-    const seconds = Math.floor(mtimeMs) / 1000;
-    await utimes(file, seconds, seconds);
+    await copyWithTime(source, file);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     await git.run(['read-tree', '--empty'], { env });
   }
-  await git.run([...plainIndex, ...filters, 'update-index', '-q', '--force-write-index', '--refresh'], { env, okCodes: [0, 1] });
+  await withFilters(filters, (settings) =>
+    git.run([...plainIndex, ...settings, 'update-index', '-q', '--force-write-index', '--refresh'], { env, okCodes: [0, 1] }));
+}
+
+/** Git trusts a file's stamp only when it is older than the index that has it: a younger copy would vouch for what the original does not. */
+export async function copyWithTime(source: string, target: string): Promise<void> {
+  const { mtimeMs } = await stat(source);
+  await copyFile(source, target);
+  const seconds = Math.floor(mtimeMs) / 1000;
+  await utimes(target, seconds, seconds);
 }
 
 /** Makes the index of a commit, and its files below `checkout`. */
 export async function checkOut({ git, repo, file, filters }: IndexJob, commit: string, checkout: string): Promise<void> {
   await mkdir(checkout, { recursive: true });
   const env = { GIT_INDEX_FILE: file };
-  const at = [...plainIndex, ...filters, `--git-dir=${repo.gitDir}`, `--work-tree=${checkout}`];
   await git.run([...plainIndex, 'read-tree', commit], { env });
-  await git.run([...at, 'checkout-index', '--all', '--index', '--quiet', '--force'], { env, cwd: checkout })
+  const at = [...plainIndex, `--git-dir=${repo.gitDir}`, `--work-tree=${checkout}`];
+  const options = { env, cwd: checkout };
+  await withFilters(filters, (settings) => git.run([...at, ...settings, 'checkout-index', '--all', '--index', '--quiet', '--force'], options))
     .catch((error: unknown) => { throw explainMissing(error, repo, gitStderr(error)); });
-  await git.run([...at, 'update-index', '-q', '--refresh'], { env, okCodes: [0, 1], cwd: checkout });
 }
 
-/** The index as a tree, its new objects in our store; entries that are only intended are not in it. */
-export async function indexTree({ git, repo, file, stores }: Omit<IndexJob, 'filters'>): Promise<string> {
-  const { stdout } = await git.run([...plainIndex, 'write-tree'], { env: { ...stores, GIT_INDEX_FILE: file } })
-    .catch((error: unknown) => { throw explainMissing(error, repo, gitStderr(error)); });
-  return stdout.trim();
+/** Git gives up on a filter that should keep running and does not even start. */
+async function withFilters(filters: Filters, run: (settings: readonly string[]) => Promise<unknown>): Promise<void> {
+  try {
+    await run(filters.lenient);
+  } catch (error) {
+    if (!filters.any || !isBangerError(error) || error.code !== 'operation_failed') throw error;
+    await run(filters.off);
+  }
 }

@@ -1,7 +1,7 @@
 // Real repositories in a temporary directory, and what was staged of them put together as a guest would have it.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmodSync, cpSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, lstatSync, lutimesSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { createExec } from '../../../../core/exec.ts';
@@ -15,6 +15,8 @@ import type { HostPlan } from '../types.ts';
 const settings = {
   GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_NOSYSTEM: '1', GIT_AUTHOR_NAME: 'Ada', GIT_AUTHOR_EMAIL: 'ada@example.org', GIT_AUTHOR_DATE: '1700000000 +0000',
   GIT_COMMITTER_NAME: 'Ada', GIT_COMMITTER_EMAIL: 'ada@example.org', GIT_COMMITTER_DATE: '1700000000 +0000',
+  // Asking for the status must not be what changes a repository.
+  GIT_OPTIONAL_LOCKS: '0',
 };
 export const exec = createExec();
 
@@ -66,7 +68,8 @@ export interface World {
 
 export function makeWorld(): World {
   // Product code under test reads these of our environment.
-  Object.assign(process.env, settings);
+  const { GIT_OPTIONAL_LOCKS: _, ...ours } = settings;
+  Object.assign(process.env, ours);
   const dir = mkdtempSync(join(tmpdir(), 'banger-workspace-'));
   let count = 0;
   const fresh = (what: string): string => join(dir, `${what}-${count += 1}`);
@@ -102,22 +105,16 @@ export function makeWorld(): World {
 function copy(from: string, to: string, path: string): void {
   const slash = path.lastIndexOf('/');
   if (slash > 0) mkdirSync(onDisk(to, path.slice(0, slash)), { recursive: true });
-  // `cpSync` takes no bytes: names are moved by a program that does.
-  execBytes(onDisk(from, path), onDisk(to, path));
+  const [source, target] = [onDisk(from, path), onDisk(to, path)];
+  const stat = lstatSync(source, { bigint: true });
+  const seconds = Number(stat.mtimeNs / 1000n) / 1e6;
+  rmSync(target, { force: true });
+  if (stat.isSymbolicLink()) symlinkSync(readlinkSync(source, 'buffer'), target);
+  else copyFileSync(source, target);
+  lutimesSync(target, seconds, seconds);
 }
 
-function execBytes(from: Buffer, to: Buffer): void {
-  const text = [from, to].map((path) => path.toString('utf8'));
-  if ([from, to].every((path, n) => Buffer.from(text[n]!).equals(path))) {
-    rmSync(to, { force: true });
-    cpSync(text[0]!, text[1]!, { preserveTimestamps: true, verbatimSymlinks: true });
-    return;
-  }
-  const octal = (path: Buffer): string => Array.from(path, (byte) => `\\0${byte.toString(8).padStart(3, '0')}`).join('');
-  execFileSync('sh', ['-c', 'cp -P -p -- "$(printf %b "$1")" "$(printf %b "$2")"', 'sh', octal(from), octal(to)]);
-}
-
-/** Every file below a directory: kind, mode, size, time and content. `except`: paths that may change. */
+/** Every file below a directory: kind, mode, size, time and content. `except`: paths whose time may change. */
 export function fingerprint(dir: string, except: RegExp = /^$/): readonly string[] {
   const lines: string[] = [];
   const visit = (below: string): void => {
@@ -127,7 +124,7 @@ export function fingerprint(dir: string, except: RegExp = /^$/): readonly string
       const stat = lstatSync(at, { bigint: true });
       if (stat.isDirectory()) visit(`${path}/`);
       const content = stat.isFile() ? createHash('sha256').update(readFileSync(at)).digest('hex') : stat.isSymbolicLink() ? readlinkSync(at, 'latin1') : '';
-      if (!except.test(path)) lines.push(`${path} ${stat.mode} ${stat.isDirectory() ? '' : stat.size} ${stat.mtimeNs} ${content}`);
+      lines.push(`${path} ${stat.mode} ${stat.isDirectory() ? '' : stat.size} ${except.test(path) ? '' : stat.mtimeNs} ${content}`);
     }
   };
   visit('');
