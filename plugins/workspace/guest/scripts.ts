@@ -12,7 +12,8 @@ trap 'exit 1' HUP INT TERM
 rm -f "$i" "$i.lock"
 if [ -f "$d/index" ]; then cp -p "$d/index" "$i" || exit 6; fi
 `;
-const addAll = `GIT_INDEX_FILE="$i" git -c advice.addEmbeddedRepo=false add -A . >&2 || exit 7
+/** A guest that loses power must not be left with objects that git takes for whole: one flush for all of them. */
+const addAll = `GIT_INDEX_FILE="$i" git -c core.fsync=loose-object -c core.fsyncMethod=batch -c advice.addEmbeddedRepo=false add -A . >&2 || exit 7
 `;
 
 /** `$1` directory. Says what HEAD and index are. */
