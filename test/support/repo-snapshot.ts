@@ -119,6 +119,6 @@ export function untouchedState(dir: string): string[] {
     const path = Buffer.from(join(dir, '.git', file));
     lines.push(`.git/${file} ${existsSync(path) ? digest(path) : 'none'}`);
   }
-  const refs = git(dir, 'for-each-ref', '--format=%(refname) %(objectname)').split('\n').filter((line) => !line.startsWith('refs/banger/'));
+  const refs = git(dir, 'for-each-ref', '--format=%(refname) %(objectname)').split('\n').filter((line) => line !== '' && !line.startsWith('refs/banger/'));
   return [...lines.toSorted(), ...refs];
 }
