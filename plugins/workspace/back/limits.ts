@@ -3,7 +3,7 @@ import { BangerError, isBangerError } from '../../../core/plugin-api.ts';
 import type { Exec } from '../../../core/plugin-api.ts';
 import type { Git } from '../host/git.ts';
 import { gitStderr } from '../host/git.ts';
-import { lastWord, visible } from './text.ts';
+import { lastWord } from './text.ts';
 
 /**
  * Bounds git's memory, whatever a pack says of itself. git refuses a single allocation above this: an object that is not streamed (a tree, the
@@ -42,7 +42,7 @@ export async function judge<T>(vm: string, run: Promise<T>): Promise<T> {
     if (/attempting to allocate|exceeds maximum allowed size|[Oo]ut of memory/.test(stderr)) {
       throw new BangerError('workspace.too_large', `The work in the guest of ${vm} holds something too large: ${lastWord(stderr)}`, { cause: error });
     }
-    throw rejected(vm, lastWord(stderr) || visible(error.message), error);
+    throw rejected(vm, lastWord(stderr) || error.message, error);
   }
 }
 

@@ -44,7 +44,7 @@ export async function madePacks({ dir }: Quarantine): Promise<string[]> {
  * Moves the packs that our own git made to the repository's objects, for good: they are not removed when what follows fails, because another
  * git may count on their objects from this moment on. Without refs to them git's housekeeping removes them.
  */
-export async function publishPacks({ dir }: Quarantine, repo: Pick<Repository, 'commonDir'>): Promise<void> {
+export async function publishPacks({ dir }: Pick<Quarantine, 'dir'>, repo: Pick<Repository, 'commonDir'>): Promise<void> {
   const target = join(repo.commonDir, 'objects', 'pack');
   await mkdir(target, { recursive: true });
   // git takes a pack to be there once its index is.

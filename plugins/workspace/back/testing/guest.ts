@@ -1,6 +1,6 @@
 // A host's repository, and a directory that plays the guest: what the scripts in a guest do is done here with the same git.
 import { execFileSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createExec } from '../../../../core/exec.ts';
@@ -90,11 +90,20 @@ function baseOf(dir: string, host: string): GuestWork['base'] {
   const gitDir = git(host, 'rev-parse', '--absolute-git-dir');
   const common = git(host, 'rev-parse', '--path-format=absolute', '--git-common-dir');
   const env = { GIT_INDEX_FILE: join(dir, 'base-index'), GIT_OBJECT_DIRECTORY: objectsDir, GIT_ALTERNATE_OBJECT_DIRECTORIES: join(common, 'objects') };
-  if (existsSync(join(gitDir, 'index'))) cpSync(join(gitDir, 'index'), env.GIT_INDEX_FILE);
+  copyIndex(gitDir, env.GIT_INDEX_FILE);
   run(host, ['add', '-u'], { env });
   const tree = run(host, ['write-tree'], { env }).trim();
   const commit = headOf(host);
   return { tree, objectsDir, ...(commit === undefined ? {} : { commit }) };
+}
+
+/** Not newer than it is, or git takes for clean what changed in the second it was written in. */
+function copyIndex(gitDir: string, to: string): void {
+  const index = join(gitDir, 'index');
+  if (!existsSync(index)) return;
+  cpSync(index, to);
+  const seconds = Math.floor(statSync(index).mtimeMs / 1000);
+  utimesSync(to, seconds, seconds);
 }
 
 function headOf(dir: string): string | undefined {
@@ -110,8 +119,7 @@ export function collect(guest: string, to: { readonly base: GuestWork['base']; r
   const head = headOf(guest);
   const gitDir = git(guest, 'rev-parse', '--absolute-git-dir');
   const env = { GIT_INDEX_FILE: join(gitDir, 'banger-index') };
-  const index = join(gitDir, 'index');
-  if (existsSync(index)) cpSync(index, env.GIT_INDEX_FILE);
+  copyIndex(gitDir, env.GIT_INDEX_FILE);
   const indexTree = run(guest, ['write-tree'], { env }).trim();
   run(guest, ['add', '-A'], { env });
   const worktreeTree = run(guest, ['write-tree'], { env }).trim();

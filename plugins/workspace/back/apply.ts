@@ -1,0 +1,122 @@
+// Kept work goes into the host's working files: a three-way merge of what went in, the files as they are now, and what came out.
+//
+// git does all of it. The merge is done on objects; then one `read-tree -m -u` takes the working files from what they are to the result, and
+// looks at all of them before it writes the first. The index stays as it is, but for the stages of files in conflict.
+import { randomBytes } from 'node:crypto';
+import { lstat, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { BangerError, isBangerError, missingRequirement } from '../../../core/plugin-api.ts';
+import type { Exec } from '../../../core/plugin-api.ts';
+import { splitNul, toBytes } from '../host/bytes.ts';
+import { escapeName } from '../host/escape.ts';
+import { createGit, gitStderr } from '../host/git.ts';
+import type { Git } from '../host/git.ts';
+import { unmerged } from '../host/in-progress.ts';
+import type { Repository } from '../host/repository.ts';
+import { durableArgs } from './limits.ts';
+import type { KeptWork } from './list.ts';
+import { changesOf, makeScratch, mergeWork, withoutSubmodules } from './merge.ts';
+import type { Change, Scratch, Stage } from './merge.ts';
+import { closeQuarantine, publishPacks, quarantineDir } from './quarantine.ts';
+import { findSame, requireSpace, wouldOverwrite } from './room.ts';
+
+export interface Applied {
+  /** Files that were written or removed. */
+  readonly applied: number;
+  /** Of them, new ones. */
+  readonly added: number;
+  /** Of them, removed ones. */
+  readonly deleted: number;
+  /** Paths that git could not merge, latin1, sorted: with markers in the file where it has two sides, and with stages in the index. */
+  readonly conflicts: readonly string[];
+  /** One sentence each, for people. */
+  readonly notices: readonly string[];
+}
+
+/**
+ * Applies work onto the working files as they are now, which may hold changes of their own. What it changes is left unstaged, what it adds
+ * untracked. When it is refused nothing has been touched. After a kill it can be done again: what is applied already merges with itself.
+ *
+ * @throws workspace.would_overwrite: an untracked or ignored file is in the way (detail: paths, count); workspace.in_progress: files are unmerged
+ * already; workspace.too_large: no room on the disk; missing_requirement: git is older than 2.38; busy: another git has the index; operation_failed; cancelled
+ */
+export async function applyWork(exec: Pick<Exec, 'run'>, repo: Repository, work: Pick<KeptWork, 'vm' | 'ids'>, call: { readonly signal?: AbortSignal } = {}): Promise<Applied> {
+  const git = createGit(exec, repo.root, call);
+  await requireMergeTree(git);
+  await requireIndex(git, repo);
+  const dir = quarantineDir(repo, `apply-${randomBytes(6).toString('hex')}`);
+  await mkdir(join(dir, 'out'), { recursive: true, mode: 0o700 });
+  try {
+    return await apply(await makeScratch(git, repo, dir), { git, work });
+  } finally {
+    await closeQuarantine(dir);
+  }
+}
+
+async function requireMergeTree(git: Git): Promise<void> {
+  const { stdout } = await git.run(['version']);
+  const [major = 0, minor = 0] = (/(\d+)\.(\d+)/.exec(stdout)?.slice(1) ?? []).map(Number);
+  if (major > 2 || (major === 2 && minor >= 38)) return;
+  throw missingRequirement(`Applying work needs git 2.38 or newer, and this is ${escapeName(stdout.trim())}`, 'git diff <base> <worktree> with the refs of the work, piped into git apply --3way, does it too');
+}
+
+async function requireIndex(git: Git, repo: Repository): Promise<void> {
+  const [entry] = splitNul((await git.run(['ls-files', '-u', '-z'])).stdout);
+  if (entry !== undefined) throw unmerged(repo, escapeName(entry.slice(entry.indexOf('\t') + 1)));
+  const isLocked = await lstat(join(repo.gitDir, 'index.lock')).then(() => true, () => false);
+  if (isLocked) throw new BangerError('busy', `The index of ${repo.root} is locked by another git`, { hint: `when no git is running, remove ${join(repo.gitDir, 'index.lock')}` });
+}
+
+async function apply(scratch: Scratch, { git, work }: { readonly git: Git; readonly work: Pick<KeptWork, 'vm' | 'ids'> }): Promise<Applied> {
+  const { merged, left } = await withoutSubmodules(scratch, await mergeWork(scratch, work));
+  const same = await findSame(scratch, await changesOf(scratch.git, merged.ours, merged.result));
+  const ours = same.length === 0 ? merged.ours : await addSame(scratch, same);
+  const changes = await changesOf(scratch.git, ours, merged.result);
+  await requireSpace(scratch, changes);
+  await keepStages(scratch, git, merged.stages);
+  await writeFiles(scratch, ours, merged.result);
+  await setStages(git, merged.stages);
+  const count = (is: (change: Change) => boolean): number => changes.filter(is).length;
+  return {
+    applied: changes.length, added: count(({ oldMode }) => oldMode === '000000'), deleted: count(({ mode }) => mode === '000000'),
+    conflicts: [...new Set(merged.stages.map(({ path }) => path))].toSorted(),
+    notices: left.map((path) => `the submodule ${escapeName(path)} is left as it is; the guest has it at another commit`),
+  };
+}
+
+/** From here on they count as the host's own. */
+async function addSame({ git }: Scratch, paths: readonly string[]): Promise<string> {
+  await git.run(['update-index', '--add', '-z', '--stdin'], { input: paths.map((path) => `${path}\0`).join('') });
+  return (await git.run(['write-tree'])).stdout.trim();
+}
+
+async function writeFiles({ git, repo }: Scratch, ours: string, result: string): Promise<void> {
+  try {
+    await git.run(['read-tree', '-m', '-u', '--no-recurse-submodules', ours, result]);
+  } catch (error) {
+    // Changed since we looked, or hidden from us by assume-unchanged.
+    const said = gitStderr(error);
+    const paths = [...said.matchAll(/^error: (?:Entry|Untracked working tree file|Updating) '(.+)'/gm)].map((match) => toBytes(match[1]!));
+    if (!isBangerError(error) || error.code !== 'operation_failed' || paths.length === 0) throw error;
+    throw wouldOverwrite(repo.root, paths, error);
+  }
+}
+
+/** Versions of the host that are nowhere but in its working files are needed by the index from now on. */
+async function keepStages(scratch: Scratch, git: Git, stages: readonly Stage[]): Promise<void> {
+  if (stages.length === 0) return;
+  const ids = [...new Set(stages.map(({ id }) => id))];
+  const { stdout } = await git.run(['cat-file', '--batch-check'], { input: ids.map((id) => `${id}\n`).join('') });
+  const missing = stdout.split('\n').flatMap((line) => /^(\S+) missing$/.exec(line)?.[1] ?? []);
+  if (missing.length === 0) return;
+  await scratch.git.run([...durableArgs, 'pack-objects', '--quiet', join(scratch.dir, 'out/pack')], { input: missing.map((id) => `${id}\n`).join('') });
+  await publishPacks(scratch, scratch.repo);
+}
+
+async function setStages(git: Git, stages: readonly Stage[]): Promise<void> {
+  if (stages.length === 0) return;
+  const none = stages[0]!.id.replaceAll(/./g, '0');
+  const paths = [...new Set(stages.map(({ path }) => path))];
+  const lines = [...paths.map((path) => `0 ${none}\t${path}`), ...stages.map(({ mode, id, stage, path }) => `${mode} ${id} ${stage}\t${path}`)];
+  await git.run(['update-index', '-z', '--index-info'], { input: lines.map((line) => `${line}\0`).join('') });
+}
