@@ -133,6 +133,12 @@ const workFile = (path: string, stat: BigIntStats): WorkFile => ({
   mtimeNs: stat.mtimeNs, ctimeNs: stat.ctimeNs, ino: stat.ino,
 });
 
+/** Of these paths those that are directories. */
+export function directories(root: string, paths: readonly string[]): readonly string[] {
+  const isPlainDir = dirMemory(root);
+  return paths.filter((path) => isPlainDir(path));
+}
+
 /** Two lists in order, as one. */
 export async function merged<T>(a: readonly T[], b: readonly T[], pathOf: (item: T) => string): Promise<readonly T[]> {
   if (b.length === 0) return a;

@@ -32,6 +32,8 @@ export interface PartJob {
   readonly stores: readonly string[];
   /** Tree of the index, and objects that only the index leads to. */
   readonly indexObjects: readonly string[];
+  /** Below the part's own root: directories that have to be there though nothing of them is sent. */
+  readonly emptyDirs: readonly string[];
   readonly before: Have | undefined;
 }
 /** Paths below the root, latin1, by when they must land. */
@@ -60,7 +62,7 @@ export async function stagePart(job: PartJob): Promise<StagedPart> {
   await job.writer.write(head, job.headBranch === undefined ? `${job.headCommit}\n` : `ref: refs/heads/${toBytes(job.headBranch)}\n`);
   const branch = job.headBranch === undefined || job.headCommit === undefined ? [] : [`${gitPath}/refs/heads/${toBytes(job.headBranch)}`];
   return {
-    files: { objects: await objectFiles(job, packs), settings, refs: await writeRefs(job, refs), head },
+    files: { objects: [...await makeDirs(job), ...packs.map((file) => `${gitPath}/objects/${file}`)], settings: [...settings, ...await makePlaces(job)], refs: await writeRefs(job, refs), head },
     control: [head, ...branch], have: history.have,
   };
 }
@@ -82,21 +84,24 @@ function historyOf({ git, repo, plan, headCommit, before }: PartJob, refs: reado
   return shallowHistory(git, repo, headCommit, before);
 }
 
-async function objectFiles({ writer, submodule }: PartJob, packs: readonly string[]): Promise<readonly string[]> {
-  const objects = `${gitPathOf(submodule)}/objects`;
-  if (packs.length > 0) return packs.map((file) => `${objects}/${file}`);
-  // Git takes a directory without `objects` for no repository.
-  await writer.write(`${objects}/info/packs`, '\n');
-  return [`${objects}/info/packs`];
-}
-
 async function writeRefs({ writer, submodule }: PartJob, refs: readonly Ref[]): Promise<readonly string[]> {
   const gitPath = gitPathOf(submodule);
   for (const ref of refs) await writer.write(`${gitPath}/${ref.name}`, ref.symbolic === undefined ? `${ref.id}\n` : `ref: ${ref.symbolic}\n`);
-  if (refs.length > 0) return refs.map(({ name }) => `${gitPath}/${name}`);
-  // Nor without `refs`; a name with a dot in front is none of a branch.
-  await writer.write(`${gitPath}/refs/heads/.keep`, '');
-  return [`${gitPath}/refs/heads/.keep`];
+  return refs.map(({ name }) => `${gitPath}/${name}`);
+}
+
+/** Git takes a directory without these for no repository, and they may be empty. */
+async function makeDirs({ writer, submodule }: PartJob): Promise<readonly string[]> {
+  const dirs = ['objects/pack', 'refs/heads', 'refs/tags'].map((dir) => `${gitPathOf(submodule)}/${dir}`);
+  for (const dir of dirs) await writer.dir(dir);
+  return dirs;
+}
+
+/** Submodules that are not checked out are directories, or git takes them for deleted. */
+async function makePlaces({ writer, submodule, emptyDirs }: PartJob): Promise<readonly string[]> {
+  const paths = emptyDirs.map((path) => (submodule === undefined ? path : `${submodule.path}/${path}`));
+  for (const path of paths) await writer.dir(path);
+  return paths;
 }
 
 async function writeSettings(job: PartJob, config: GitConfig, history: History): Promise<readonly string[]> {

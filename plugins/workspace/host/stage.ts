@@ -11,7 +11,7 @@ import { readConfig } from './git-config.ts';
 import { createGit } from './git.ts';
 import type { Git } from './git.ts';
 import { unmerged } from './in-progress.ts';
-import { lookAt, merged, readIndex, readUntracked } from './listing.ts';
+import { directories, lookAt, merged, readIndex, readUntracked } from './listing.ts';
 import type { IndexEntries } from './listing.ts';
 import { objectStores } from './odb.ts';
 import type { Repository } from './repository.ts';
@@ -106,11 +106,18 @@ class Stage {
     const [part] = await both(
       stagePart({
         git, plan, repo, submodule, ...head, root: this.#root, writer: this.#writer, stores: [newObjects, ...stores],
-        indexObjects: [tree, ...empty], before: have?.[submodule?.path ?? ''],
+        indexObjects: [tree, ...empty], emptyDirs: this.#emptyDirs(listed.entries, submodule), before: have?.[submodule?.path ?? ''],
       }),
       submodule === undefined ? this.#tell({ git, index, tree, ...listed, filters }) : undefined,
     );
     return { part, files: listed.files, index: `${gitPathOf(submodule)}/index` };
+  }
+
+  /** Submodules that are not carried, and are directories on the host. */
+  #emptyDirs({ gitlinks }: IndexEntries, submodule: Submodule | undefined): readonly string[] {
+    const carried = new Set(this.#input.plan.submodules.map(({ path }) => path));
+    const prefix = submodule === undefined ? '' : `${submodule.path}/`;
+    return directories(submodule?.repo.root ?? this.#workRoot, gitlinks.filter((path) => !carried.has(prefix + path)));
   }
 
   /** Files as they are after the index was refreshed: one that changes later is seen by its stamp. */

@@ -74,7 +74,10 @@ export interface StageInput {
 export interface Staged {
   /** `<dir>/tree`, and the host's working tree or `<dir>/checkout`; ordinary strings. */
   readonly bases: readonly [string, string];
-  /** Paths below `bases[0]`, latin1, in the order they must land: objects, then `shallow` and config, last index, refs, HEAD. All are regular files whose times are to be kept. */
+  /**
+   * Paths below `bases[0]`, latin1, in the order they must land: objects, then `shallow` and config, last index, refs, HEAD. Files whose times are to be
+   * kept, and directories that may be empty.
+   */
   readonly git: readonly string[];
   /** Of `bases[1]`, as they are now. */
   readonly files: readonly WorkFile[];

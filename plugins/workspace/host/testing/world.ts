@@ -107,6 +107,10 @@ function copy(from: string, to: string, path: string): void {
   if (slash > 0) mkdirSync(onDisk(to, path.slice(0, slash)), { recursive: true });
   const [source, target] = [onDisk(from, path), onDisk(to, path)];
   const stat = lstatSync(source, { bigint: true });
+  if (stat.isDirectory()) {
+    mkdirSync(target, { recursive: true });
+    return;
+  }
   const seconds = Number(stat.mtimeNs / 1000n) / 1e6;
   rmSync(target, { force: true });
   if (stat.isSymbolicLink()) symlinkSync(readlinkSync(source, 'buffer'), target);
