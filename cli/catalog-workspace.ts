@@ -50,6 +50,11 @@ export const workspaceCommands: readonly CommandDef[] = [
     details: latest, examples: ['banger vm workspace diff devbox', 'banger vm workspace diff devbox --stat'], load: () => import('./commands/vm-workspace-diff.ts'),
   }),
   defineCommand({
+    path: ['vm', 'workspace', 'apply'], summary: "Merge a guest's changes into the working files, three-way", args: work, flags: [repo, jsonFlag],
+    details: `${latest}\nExit code 1 with conflicts, which are left in the files as git does.`,
+    examples: ['banger vm workspace apply devbox'], load: () => import('./commands/vm-workspace-apply.ts'),
+  }),
+  defineCommand({
     path: ['vm', 'workspace', 'drop'], aliases: [['vm', 'workspace', 'rm']], summary: 'Forget pulled work: its refs go', args: work,
     flags: [repo, { name: 'all', type: 'boolean', summary: 'Every operation of the VM' }],
     details: kept, load: () => import('./commands/vm-workspace-drop.ts'),

@@ -4,4 +4,4 @@ import { createExec } from '../../core/exec.ts';
 
 export const exec = createExec();
 export * from '../../plugins/workspace/shared.ts';
-export { planData, planText } from './plan-text.ts';
+export { nameData, planData, planText } from './plan-text.ts';

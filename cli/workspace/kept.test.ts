@@ -1,5 +1,5 @@
 // Pulled work, handled in a real repository without any daemon.
-import { existsSync, realpathSync } from 'node:fs';
+import { existsSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { FakeDaemon } from '../testing/fake-daemon.ts';
@@ -71,6 +71,33 @@ describe('diff', () => {
     expect(await banger('diff', 'nobody')).toMatchObject({ code: 1, out: '', err: expect.stringContaining('keeps no work of nobody') as string });
     expect(await banger('diff', 'box', '--stat', '--name-only')).toMatchObject({ code: 2 });
     expect(await banger('diff', '--', 'box')).toMatchObject({ code: 2 });
+  });
+});
+
+describe('apply', () => {
+  test('merges the work into the working files and leaves the index alone', async () => {
+    keep('box', 'op-2', { 'b.txt': 'later\n', 'new.txt': 'new\n' });
+    writeFiles(repo, { 'a.txt': 'mine\n' });
+    expect(await banger('apply', 'box', 'op-2')).toMatchObject({ code: 0, out: 'box op-2: 2 files changed (1 new)\n', err: '' });
+    expect(git(repo, 'status', '--porcelain')).toBe(' M a.txt\n M b.txt\n?? new.txt\n');
+    expect(await banger('apply', 'box', 'op-2')).toMatchObject({ code: 0, out: 'box op-2: nothing to change\n' });
+  });
+  test('exits 1 with conflicts, each named, which are left as git leaves them', async () => {
+    writeFiles(repo, { 'a.txt': 'mine\n' });
+    expect(await banger('apply', 'box')).toMatchObject({ code: 1, out: 'box op-1: 1 file changed, 1 conflict\nconflict: a.txt\n', err: '' });
+    expect(git(repo, 'status', '--porcelain')).toBe('UU a.txt\n');
+    expect(readFileSync(join(repo, 'a.txt'), 'utf8')).toMatch(/^<<<<<<< [^]*mine\n=======\nguest\n>>>>>>> /);
+  });
+  test('--json gives the same as data', async () => {
+    writeFiles(repo, { 'a.txt': 'mine\n' });
+    const { code, out } = await banger('apply', 'box', '--json');
+    expect([code, JSON.parse(out)]).toEqual([1, { vm: 'box', operation: 'op-1', applied: 1, added: 0, deleted: 0, conflicts: [{ path: 'a.txt' }], notices: [] }]);
+  });
+  test('is refused where a file of yours is in the way', async () => {
+    keep('box', 'op-2', { 'new.txt': 'new\n' });
+    writeFiles(repo, { 'new.txt': 'mine\n' });
+    expect(await banger('apply', 'box', 'op-2')).toMatchObject({ code: 1, out: '', err: expect.stringContaining('new.txt') as string });
+    expect(readFileSync(join(repo, 'new.txt'), 'utf8')).toBe('mine\n');
   });
 });
 

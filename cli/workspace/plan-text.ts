@@ -24,7 +24,7 @@ export function planData({ plan, bootstrap }: Shown): object {
 }
 
 /** The name itself where it is UTF-8, else one to read, with its bytes beside it. `bytes`: latin1. */
-function nameData(bytes: string): { readonly path: string; readonly pathBase64?: string } {
+export function nameData(bytes: string): { readonly path: string; readonly pathBase64?: string } {
   const raw = Buffer.from(bytes, 'latin1');
   const text = raw.toString('utf8');
   return raw.equals(Buffer.from(text, 'utf8')) ? { path: text } : { path: escapeName(bytes), pathBase64: raw.toString('base64') };

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest';
 import type { WorkspaceStatus } from '../../core/api.ts';
 import { withHint } from '../errors.ts';
 import { BangerError } from '../../core/errors.ts';
+import { appliedText } from './kept.ts';
 import { noticeLines, plural, preparedLine, shellWord } from './prepare.ts';
 import { pulledLine } from './pull.ts';
 import { movedLine, statusTable } from './status.ts';
@@ -45,6 +46,12 @@ test('a table of workspaces has no control characters of paths in it', () => {
   const rows = statusTable([{ ...workspace, hostPath: '/a\u001b[2J\nb' }], Date.parse('2026-01-01T01:00:00Z')).split('\n');
   expect(rows[1]).toBe('/root/app   /a?[2J?b   shallow  -       -     unknown    1 h ago');
   expect(rows).toHaveLength(3);
+});
+
+test('an apply in a line, with notices and conflicts below it', () => {
+  const work = { vm: 'box', operation: 'op-1' };
+  expect(appliedText(work, { applied: 3, added: 1, deleted: 1, conflicts: ['a', 'b'], notices: ['a notice'] })).toBe('box op-1: 3 files changed (1 new, 1 removed), 2 conflicts\na notice\nconflict: a\nconflict: b\n');
+  expect(appliedText(work, { applied: 1, added: 0, deleted: 0, conflicts: [], notices: [] })).toBe('box op-1: 1 file changed\n');
 });
 
 test('notices are a line each', () => {

@@ -8,6 +8,8 @@ export type { HostPlan, PlanOptions, WorkFile } from './host/plan.ts';
 export type { Repository } from './host/repository.ts';
 export { bootstrapLog, bootstrapScript, needsNetworkRefusal, planBootstrap } from './bootstrap.ts';
 export type { BootstrapPlan } from './bootstrap.ts';
+export { applyWork } from './back/apply.ts';
+export type { Applied } from './back/apply.ts';
 export { diffArgs } from './back/diff.ts';
 export { dropWork } from './back/drop.ts';
 export { listWork, resolveWork } from './back/list.ts';
