@@ -64,13 +64,22 @@ async function hostShallow(repo: Repository): Promise<ReadonlySet<string>> {
   return new Set(text.split('\n').filter((line) => /^[0-9a-f]{40,64}$/.test(line)));
 }
 
+/** Most histories are lines, or nearly: these are read at once, others level by level. */
+const atOnce = 200;
+
 async function lastCommits(git: Git, head: string, cut: ReadonlySet<string>): Promise<Parents> {
   const found = new Map<string, readonly string[]>();
+  const { stdout } = await git.run(['rev-list', '--parents', `--max-count=${atOnce}`, head, '--']);
+  const recent = new Map(stdout.split('\n').map((line) => line.split(' ')).map(([id = '', ...parents]) => [id, parents]));
+  // Git does not name the parents of these.
+  for (const id of cut) recent.delete(id);
   let level = [head];
   for (let distance = 0; distance < maxDistance && level.length > 0; distance += 1) {
-    const parents = await readParents(git, level.slice(0, maxCommits - found.size));
+    const taken = level.slice(0, maxCommits - found.size);
+    const read = await readParents(git, taken.filter((id) => !recent.has(id)));
+    const parents = taken.map((id) => [id, recent.get(id) ?? read.get(id) ?? []] as const);
     for (const [id, ids] of parents) found.set(id, ids);
-    level = [...new Set([...parents].flatMap(([id, ids]) => (cut.has(id) ? [] : ids)))].filter((id) => !found.has(id));
+    level = [...new Set(parents.flatMap(([id, ids]) => (cut.has(id) ? [] : ids)))].filter((id) => !found.has(id));
   }
   return found;
 }
