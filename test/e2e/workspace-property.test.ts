@@ -4,7 +4,7 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, test } from 'vitest';
 import { makeHost, type Host } from '../support/host.ts';
-import { WorkspaceCase } from '../support/workspace-property.ts';
+import { throughCli, WorkspaceCase } from '../support/workspace-property.ts';
 
 const only = process.env['BANGER_TEST_SEED'];
 const count = process.env['BANGER_TEST_LONG'] === '1' ? 200 : 20;
@@ -20,7 +20,7 @@ afterAll(async () => {
 });
 
 test.each(seeds)('repository %i', async (seed) => {
-  const one = new WorkspaceCase(host, 'property', seed);
+  const one = new WorkspaceCase(throughCli(host, 'property'), seed);
   try {
     await one.run();
   } catch (error) {

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { expect } from 'vitest';
 import { random as seeded } from '../../native/copy/testing.ts';
 import type { WorkspaceMode, WorkspacePullResult } from '../../core/api.ts';
-import type { Host, RunResult } from './host.ts';
+import type { Host } from './host.ts';
 import { makeRandomRepo, randomEditScript, randomEdits, type Random } from './random-repo.ts';
 import { git, parseSnapshot, snapshot, snapshotScript, untouchedState, type Snapshot } from './repo-snapshot.ts';
 
@@ -21,23 +21,48 @@ const sorted = (files: Files): [string, string][] => [...files].toSorted(([a], [
 /** Whether one of two paths is a directory of the other. */
 const inTheWay = (a: string, b: string): boolean => a.startsWith(`${b}/`) || b.startsWith(`${a}/`);
 
-function accepted({ code, err }: RunResult): void {
-  expect({ code, err: code === 0 ? '' : err }).toEqual({ code: 0, err: '' });
+export interface Prepare extends Options { readonly path: string; readonly guestPath: string; readonly force: boolean }
+/** A guest, and the daemon's verbs for it. */
+export interface Sides {
+  /** Where repositories of the host may be made. */
+  readonly dir: string;
+  readonly vm: string;
+  /** Where the guest's go. */
+  readonly guestDir: string;
+  /** `sh -s` in the guest. @returns stdout */
+  run(script: Buffer): Promise<Buffer>;
+  /** @returns what a refusal to overwrite says; undefined when it was done. @throws for any other failure */
+  prepare(how: Prepare): Promise<string | undefined>;
+  pull(): Promise<WorkspacePullResult>;
+}
+
+/** A real guest and the command line. */
+export function throughCli(host: Host, vm: string): Sides {
+  return {
+    dir: host.dir, vm, guestDir: '/root',
+    run: async (script) => (await host.ok(['vm', 'exec', '--guest-path', '/', vm, '--', 'sh', '-s'], { input: script })).stdout,
+    async prepare({ path, guestPath, mode, includeUntracked, branch, force }) {
+      const flags = [...(includeUntracked ? ['--include-untracked'] : []), ...(branch === undefined ? [] : ['--branch', branch]), ...(force ? ['--force'] : [])];
+      const { code, err } = await host.banger(['vm', 'workspace', 'prepare', vm, path, '--guest-path', guestPath, '--mode', mode, ...flags]);
+      if (code === 0) return undefined;
+      if (code !== 1 || !err.includes('would be overwritten')) throw new Error(`prepare exited ${code}: ${err}`);
+      return err;
+    },
+    pull: async () => JSON.parse((await host.ok(['vm', 'workspace', 'pull', vm, '--json'])).out) as WorkspacePullResult,
+  };
 }
 
 export class WorkspaceCase {
-  readonly #host: Host;
-  readonly #vm: string;
+  readonly #sides: Sides;
   readonly #repo: string;
   readonly #guestPath: string;
   readonly #random: Random;
   readonly #options: Options;
 
-  constructor(host: Host, vm: string, seed: number) {
-    this.#host = host;
-    this.#vm = vm;
-    this.#repo = join(host.dir, `repo${seed}`);
-    this.#guestPath = `/root/repo${seed}`;
+  constructor(sides: Sides, seed: number) {
+    this.#sides = sides;
+    this.#repo = join(sides.dir, `repo${seed}`);
+    this.#guestPath = join(sides.guestDir, `repo${seed}`);
     this.#random = seeded(seed * 7919);
     makeRandomRepo(this.#repo, seed);
     const kind = this.#random(12);
@@ -55,7 +80,7 @@ export class WorkspaceCase {
     const first = await this.#firstPrepare();
     // Both sides at once.
     const script = randomEditScript(this.#random, this.#guestPath, { stage: true, commit: this.#random(2) === 0, paths: [...first.allFiles.keys()] });
-    const inGuest = this.#inGuest(script);
+    const inGuest = this.#sides.run(script);
     randomEdits(this.#repo, this.#random, { stage: true, commit: this.#random(2) === 0 });
     await inGuest;
     const edited = await this.#guest();
@@ -72,25 +97,18 @@ export class WorkspaceCase {
     }
   }
 
-  async #inGuest(script: string | Buffer): Promise<Buffer> {
-    const input = typeof script === 'string' ? Buffer.from(script, 'latin1') : script;
-    return (await this.#host.ok(['vm', 'exec', '--guest-path', '/', this.#vm, '--', 'sh', '-s'], { input })).stdout;
-  }
   async #guest(): Promise<Snapshot> {
-    return parseSnapshot(await this.#inGuest(snapshotScript(this.#guestPath)));
+    return parseSnapshot(await this.#sides.run(Buffer.from(snapshotScript(this.#guestPath), 'latin1')));
   }
-  #prepare(...flags: readonly string[]): Promise<RunResult> {
-    const { mode, includeUntracked, branch } = this.#options;
-    return this.#host.banger([
-      'vm', 'workspace', 'prepare', this.#vm, this.#repo, '--mode', mode, ...(includeUntracked ? ['--include-untracked'] : []), ...(branch === undefined ? [] : ['--branch', branch]), ...flags,
-    ]);
+  #prepare(force = false): Promise<string | undefined> {
+    return this.#sides.prepare({ ...this.#options, path: this.#repo, guestPath: this.#guestPath, force });
   }
 
   /** The guest's repository is the host's, as git sees it; the host's is as it was. */
   async #firstPrepare(): Promise<Snapshot> {
     const before = untouchedState(this.#repo);
     const host = await snapshot(this.#repo);
-    accepted(await this.#prepare());
+    expect(await this.#prepare()).toBeUndefined();
     expect(untouchedState(this.#repo)).toEqual(before);
     const guest = await this.#guest();
     this.#expectHead(guest, host);
@@ -107,27 +125,24 @@ export class WorkspaceCase {
   /** Nothing of the guest's is lost without a word; with one, the host's edits go over it. */
   async #secondPrepare(first: Snapshot, edited: Snapshot): Promise<Snapshot> {
     const host = await snapshot(this.#repo);
-    const again = await this.#prepare();
-    if (again.code === 0) {
+    const refusal = await this.#prepare();
+    if (refusal === undefined) {
       expect([edited.head, edited.index]).toEqual([first.head, first.index]);
       const after = await this.#expectMerged(first, edited, host);
       for (const [path, blob] of edited.allFiles) if (blob !== first.allFiles.get(path)) expect([path, after.allFiles.get(path)]).toEqual([path, blob]);
       return after;
     }
-    expect(again).toMatchObject({ code: 1, out: '' });
-    expect(again.err).toContain('would be overwritten');
-    expect(await this.#guest()).toEqual(edited);
-    accepted(await this.#prepare('--force'));
+    expect(await this.#guest(), refusal).toEqual(edited);
+    expect(await this.#prepare(true)).toBeUndefined();
     return this.#expectMerged(first, edited, host);
   }
 
   /** All of it is kept in the host's repository, but for what is ignored: a pull takes nothing of that. */
   async #prepareAfterPull(first: Snapshot, edited: Snapshot): Promise<Snapshot> {
-    const again = await this.#prepare();
-    if (again.code === 0) return this.#expectMerged(first, edited, await snapshot(this.#repo));
-    expect(again.err).toContain('would be overwritten');
+    const refusal = await this.#prepare();
+    if (refusal === undefined) return this.#expectMerged(first, edited, await snapshot(this.#repo));
     const isKept = (path: string): boolean => edited.trackedFiles.has(path) || edited.untracked.includes(path);
-    expect([...edited.allFiles.keys()].filter((path) => !isKept(path)), again.err).not.toEqual([]);
+    expect([...edited.allFiles.keys()].filter((path) => !isKept(path)), refusal).not.toEqual([]);
     return edited;
   }
 
@@ -153,9 +168,8 @@ export class WorkspaceCase {
   async #pull(guest: Snapshot): Promise<void> {
     const before = untouchedState(this.#repo);
     const kept = git(this.#repo, 'for-each-ref', '--format=%(refname)', 'refs/banger').split('\n').filter((ref) => ref !== '');
-    const { out } = await this.#host.ok(['vm', 'workspace', 'pull', this.#vm, '--json']);
+    const { refs, operation } = await this.#sides.pull();
     expect(untouchedState(this.#repo)).toEqual(before);
-    const { refs, operation } = JSON.parse(out) as WorkspacePullResult;
     const tree = (ref: string | undefined): string => git(this.#repo, 'rev-parse', '--verify', `${ref}^{tree}`);
     expect([tree(refs.worktree), tree(refs.index)]).toEqual([guest.worktree, guest.index]);
     expect(refs.head === undefined ? '' : git(this.#repo, 'rev-parse', refs.head)).toBe(guest.head);
@@ -163,7 +177,7 @@ export class WorkspaceCase {
     for (const ref of [refs.index, refs.worktree]) expect(git(this.#repo, 'rev-list', '--parents', '-1', ref!).split(' ').slice(1)).toEqual(parent);
     const made = git(this.#repo, 'for-each-ref', '--format=%(refname)', 'refs/banger').split('\n').filter((ref) => !kept.includes(ref));
     expect(made).toEqual(Object.values(refs).toSorted());
-    for (const ref of made) expect(ref).toMatch(new RegExp(`^refs/banger/${this.#vm}/${operation}/(base|head|index|worktree)$`));
+    for (const ref of made) expect(ref).toMatch(new RegExp(`^refs/banger/${this.#sides.vm}/${operation}/(base|head|index|worktree)$`));
     git(this.#repo, 'fsck', '--full', '--strict');
   }
 }
