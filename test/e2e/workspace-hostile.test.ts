@@ -25,7 +25,7 @@ beforeAll(async () => {
   mkdirSync(repo);
   git('init', '-q', '-b', 'main');
   // So large that a prepare can be met half-way.
-  for (let n = 0; n < 40; n += 1) writeFileSync(join(repo, `file${n}`), randomBytes(4_000_000));
+  for (let n = 0; n < 16; n += 1) writeFileSync(join(repo, `file${n}`), randomBytes(4_000_000));
   git('add', '.');
   git('commit', '-qm', 'first');
   await host.ok(['vm', 'run', '-d', '--name', 'box']);
@@ -70,7 +70,7 @@ test('a killed daemon leaves nothing half-written, and a retry works', async () 
 });
 
 test('a killed daemon during a pull leaves the repository sound, and a retry works', async () => {
-  await inGuest('cd big && head -c 30000000 /dev/urandom > work');
+  await inGuest('cd big && head -c 20000000 /dev/urandom > work');
   const child = host.spawnCli(['vm', 'workspace', 'pull', 'box']);
   const ended = new Promise<number | null>((resolve) => { child.on('close', resolve); });
   child.stderr!.resume();
@@ -85,7 +85,7 @@ test('a killed daemon during a pull leaves the repository sound, and a retry wor
 });
 
 test('work that is larger than the limit is refused, and a frozen or killed VMM ends a pull with an error', async () => {
-  await inGuest('cd big && head -c 90000000 /dev/urandom > huge');
+  await inGuest('cd big && head -c 80000000 /dev/urandom > huge');
   const large = await host.banger(['vm', 'workspace', 'pull', 'box']);
   expect(large).toMatchObject({ code: 1, out: '' });
   expect(large.err).toContain('64 MiB');
