@@ -59,6 +59,10 @@ export interface Losses {
   readonly differing: readonly Differing[];
   /** Directories where a file or link goes, that held files which go away: they are to be empty then. */
   readonly emptied: readonly string[];
+  /** Files and links of the guest where a directory has to be. */
+  readonly inTheWay: readonly string[];
+  /** Of the paths to remove, those where the guest has no file any more: a directory of its own stays. */
+  readonly untouched: ReadonlySet<string>;
   /** HEAD of the guest, when it is not the one that was sent. */
   readonly movedHead?: string;
 }
@@ -67,25 +71,36 @@ export interface Losses {
 export async function findLosses(place: GuestPlace, input: LossInput): Promise<Losses> {
   const { record, before, pending, now, touched, kept } = input;
   const expected = touched.map((path) => expectedOf(path, before.get(path)));
-  const answers = await checkTree(place, place.guestPath, [...record.control.map(fromStamp), fromStamp(record.index), ...expected]);
+  // Where a directory has to be for them; what was a file before is touched itself.
+  const parents = new Set([...directoriesOf(touched.filter((path) => now.has(path)))].filter((path) => !before.has(path)));
+  const directories = [...parents].map((path) => ({ path, kind: 'dir' as const, mode: 0, size: 0, mtimeNs: 0n }));
+  const answers = await checkTree(place, place.guestPath, [...record.control.map(fromStamp), fromStamp(record.index), ...expected, ...directories]);
   const controlPaths = new Set([...record.control.map(({ path }) => path), record.index.path]);
-  const isTouched = answers.filter(({ path }) => !controlPaths.has(path));
-  const unlike = isTouched.filter((actual) => !isAsSent(actual, pending.get(actual.path)) && !isAsSent(actual, now.get(actual.path)));
+  const found = answers.filter(({ path }) => !controlPaths.has(path));
+  const inTheWay = found.filter(({ path, kind }) => parents.has(path) && (kind === 'file' || kind === 'link')).map(({ path }) => path);
+  const untouched = new Set(found.filter(({ path, kind }) => !now.has(path) && !parents.has(path) && kind !== 'file' && kind !== 'link').map(({ path }) => path));
+  const unlike = found.filter((actual) => !isAsSent(actual, pending.get(actual.path)) && !isAsSent(actual, now.get(actual.path))
+    && !untouched.has(actual.path) && !(actual.kind === 'other' && isBelow(actual.path, inTheWay)));
   const above = directoriesOf(before.keys());
   const emptied = unlike.flatMap(({ path, kind }) => (kind === 'dir' && above.has(path) ? [path] : []));
   const differing = unlike.filter(({ path }) => !emptied.includes(path));
   // What the guest deleted holds nothing that could be lost.
   const edited = differing.filter(({ kind }) => kind !== 'none');
   const suspects = answers.filter(({ path }) => controlPaths.has(path));
-  if (edited.length === 0 && suspects.length === 0) return { lost: [], differing, emptied };
+  const room = { differing, emptied, inTheWay, untouched };
+  if (edited.length === 0 && suspects.length === 0) return { ...room, lost: [] };
   const git = await readGuestGit(place);
   const lost = [...await lostFiles(place, { edited, kept, hasGit: git !== undefined })];
-  if (suspects.length === 0) return { lost, differing, emptied };
-  if (git === undefined) return { lost: [...suspects.map(({ path }) => path), ...lost], differing, emptied };
+  if (suspects.length === 0) return { ...room, lost };
+  if (git === undefined) return { ...room, lost: [...suspects.map(({ path }) => path), ...lost] };
   const moved = git.head !== record.head || git.branch !== record.branch;
   if (git.indexDigest !== record.indexDigest && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.unshift('.git/index');
   if (git.head !== record.head && git.head !== undefined && !await kept.head(git.head)) lost.unshift('.git/HEAD');
-  return { lost, differing, emptied, ...(moved && git.head !== undefined ? { movedHead: git.head } : {}) };
+  return { ...room, lost, ...(moved && git.head !== undefined ? { movedHead: git.head } : {}) };
+}
+
+function isBelow(path: string, others: readonly string[]): boolean {
+  return others.some((other) => path.startsWith(`${other}/`));
 }
 
 function directoriesOf(paths: Iterable<string>): Set<string> {

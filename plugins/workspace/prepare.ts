@@ -115,7 +115,7 @@ class Prepare {
     if (there !== 'absent' && params.clean) await wipeTree(this.#place, guestPath);
     if (isFresh && dirname(guestPath) !== '/root') await makeDirs(this.#place, dirname(guestPath));
     if (params.clean) return;
-    if (remove.length > 0) await removeFiles(this.#place, guestPath, remove);
+    await removeFiles(this.#place, guestPath, [...remove.filter((path) => losses?.untouched.has(path) !== true), ...losses?.inTheWay ?? []]);
     const full = await stillThere(this.#place, losses?.emptied ?? []);
     if (full.length > 0 && !params.force) throw wouldOverwrite(vm.name, guestPath, full);
     for (const path of full) await wipeTree(this.#place, `${guestPath}/${Buffer.from(path, 'latin1').toString('utf8')}`);
