@@ -70,8 +70,8 @@ export interface Untracked {
   readonly repositories: readonly string[];
 }
 
-export async function readUntracked(git: Git, signal?: AbortSignal): Promise<Untracked> {
-  const { stdout } = await git.run(['ls-files', '--others', '--exclude-standard', '-z']);
+export async function readUntracked(git: Git, { signal, timeoutMs }: { readonly signal?: AbortSignal | undefined; readonly timeoutMs?: number }): Promise<Untracked> {
+  const { stdout } = await git.run(['ls-files', '--others', '--exclude-standard', '-z'], timeoutMs === undefined ? {} : { timeoutMs });
   const paths: string[] = [];
   const repositories: string[] = [];
   await inTurns(splitNul(stdout), (path) => {

@@ -1,7 +1,7 @@
 // What a prepare would put into a guest. Reads only; this is `--dry-run`.
 import { BangerError } from '../../../core/plugin-api.ts';
 import type { Exec } from '../../../core/plugin-api.ts';
-import { fromBytes, splitNul } from './bytes.ts';
+import { fromBytes, splitNul, toBytes } from './bytes.ts';
 import { escapeName } from './escape.ts';
 import { createGit, gitStderr } from './git.ts';
 import type { Git } from './git.ts';
@@ -79,44 +79,48 @@ type Listed = Pick<HostPlan, 'files' | 'untracked'>;
 async function listFiles(task: Task): Promise<Listed> {
   const { options, notices } = task;
   if (task.needsCheckout) {
-    notices.push(`The files are those of ${options.from}: uncommitted changes and untracked files stay on the host`);
+    notices.push(`The files are those of ${escapeName(toBytes(options.from ?? ''))}: uncommitted changes and untracked files stay on the host`);
     if (task.parts.length > 1) notices.push('Submodules stay empty: they are checked out for another commit on the host');
   }
   if (options.mode === 'metadata') return { files: [], untracked: [] };
   if (task.needsCheckout) return { files: await filesOfCommit(task), untracked: [] };
   let all: Listed = { files: [], untracked: [] };
-  let unsent = 0;
+  let unsent: number | undefined = 0;
   for (const part of task.parts) {
     const listed = await filesOfPart(part, task);
     all = {
       files: await merged(all.files, listed.files, (file) => file.path), untracked: await merged(all.untracked, listed.untracked, (path) => path),
     };
-    unsent += listed.unsent;
+    unsent = unsent === undefined || listed.unsent === undefined ? undefined : unsent + listed.unsent;
   }
-  if (unsent > 0) notices.push(`${unsent} untracked ${unsent === 1 ? 'file is' : 'files are'} not sent; --include-untracked sends ${unsent === 1 ? 'it' : 'them'}`);
+  if (unsent === undefined) notices.push('Untracked files are not sent, and there are too many to count; --include-untracked sends them');
+  else if (unsent > 0) notices.push(`${unsent} untracked ${unsent === 1 ? 'file is' : 'files are'} not sent; --include-untracked sends ${unsent === 1 ? 'it' : 'them'}`);
   return all;
 }
 
-async function filesOfPart(part: Part, { options, notices, signal }: Task): Promise<Listed & { readonly unsent: number }> {
+async function filesOfPart(part: Part, { options, notices, signal }: Task): Promise<Listed & { readonly unsent: number | undefined }> {
   const tracked = await lookAt(part.repo.root, part.entries.tracked, { prefix: part.prefix, signal });
   if (tracked.odd.length > 0) {
     notices.push(`Sockets, pipes and devices are not sent: ${tracked.odd.slice(0, 3).map(escapeName).join(', ')}${tracked.odd.length > 3 ? `, and ${tracked.odd.length - 3} more` : ''}`);
   }
-  const others = await untrackedOf(part, options.includeUntracked, signal);
-  if (!options.includeUntracked) return { files: tracked.files, untracked: [], unsent: others.paths.length };
+  if (!options.includeUntracked) return { files: tracked.files, untracked: [], unsent: await countUntracked(part, signal) };
+  const others = await readUntracked(part.git, { signal });
   // Git lists nothing but files and links among them.
   const more = await lookAt(part.repo.root, others.paths, { prefix: part.prefix, signal });
   for (const each of others.repositories) notices.push(`${escapeName(part.prefix + each)} is a repository of its own and is not sent`);
   return { files: await merged(tracked.files, more.files, (file) => file.path), untracked: more.files.map((file) => file.path), unsent: 0 };
 }
 
-async function untrackedOf(part: Part, isWanted: boolean, signal?: AbortSignal) {
+/** Only for a notice: nobody waits longer for it. */
+const countLimitMs = 20_000;
+
+/** Undefined: it takes too long, or a directory cannot be read. */
+async function countUntracked(part: Part, signal?: AbortSignal): Promise<number | undefined> {
   try {
-    return await readUntracked(part.git, signal);
+    return (await readUntracked(part.git, { signal, timeoutMs: countLimitMs })).paths.length;
   } catch (error) {
-    // Only counted: a directory that cannot be read, or a list too long, must not stop what does not need it.
-    if (isWanted || signal?.aborted) throw error;
-    return { paths: [], repositories: [] };
+    if (signal?.aborted) throw error;
+    return undefined;
   }
 }
 

@@ -111,8 +111,12 @@ async function headOf(git: Git): Promise<Repository['head']> {
     git.run(['symbolic-ref', '-q', 'HEAD'], { okCodes: [0, 1] }),
     git.run(['rev-parse', '-q', '--verify', 'HEAD'], { okCodes: [0, 1] }),
   ]);
-  const name = ref.stdout.trimEnd();
-  const branch = name.startsWith('refs/heads/') ? fromBytes(name.slice('refs/heads/'.length)) : undefined;
+  const name = ref.stdout.replace(/\n$/, '');
+  const isBranch = name.startsWith('refs/heads/');
+  const branch = isBranch ? fromBytes(name.slice('refs/heads/'.length)) : undefined;
+  // Its name has to go through arguments of programs and through JSON.
+  if (isBranch && branch === undefined) throw new BangerError('unsupported', 'The name of the branch is not valid UTF-8', { hint: 'git branch -m gives it another' });
+  if (ref.exitCode === 0 && !isBranch && commit.exitCode !== 0) throw new BangerError('unsupported', `HEAD stands for ${JSON.stringify(fromBytes(name) ?? '')}, which is no branch and does not exist`);
   return { ...(commit.exitCode === 0 ? { commit: commit.stdout.trim() } : {}), ...(branch === undefined ? {} : { branch }) };
 }
 

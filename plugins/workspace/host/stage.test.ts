@@ -197,6 +197,38 @@ describe('a checkout', () => {
     expect(fsck(guest)).toBe('');
   });
 
+  test('of another commit is whole in a sparse checkout', async () => {
+    const host = world.repo();
+    for (const name of ['d1/f', 'd2/f', 'top']) host.write(name, name);
+    host.commit();
+    host.commit('Second');
+    host.git('sparse-checkout', 'set', 'd1');
+    const { guest } = await world.prepare(host, { branch: 'b', from: 'HEAD~1' });
+    expect(guest.git('status', '--porcelain=v2')).toBe('');
+    expect(guest.git('ls-files', '-t')).toBe('H d1/f\nH d2/f\nH top');
+  });
+
+  test('ignores and converts as the host does by its global files', async () => {
+    const host = world.repo();
+    host.write('.git/global-ignore', '*.global\n!kept.own');
+    host.write('.git/global-attributes', '*.crlf text eol=crlf\n');
+    host.git('config', 'core.excludesFile', join(host.dir, '.git/global-ignore'));
+    host.git('config', 'core.attributesFile', join(host.dir, '.git/global-attributes'));
+    host.write('.git/info/exclude', '*.own\n');
+    host.write('.git/info/attributes', 'marked diff=x\n');
+    host.write('a.crlf', 'one\r\n');
+    host.commit();
+    const guestPath = join(world.dir, 'guest-global');
+    const plan = await world.plan(host, { guestPath });
+    const guest = world.land(await world.stage(plan), guestPath);
+    for (const name of ['x.global', 'kept.own', 'x.other']) guest.write(name, '');
+    expect(guest.git('status', '--porcelain')).toBe('?? x.other');
+    guest.write('a.crlf', 'two\r\n');
+    guest.git('add', 'a.crlf');
+    expect(guest.git('show', ':a.crlf')).toBe('two');
+    expect(guest.git('check-attr', 'diff', 'marked')).toBe('marked: diff: x');
+  });
+
   test('of a shallow repository ends where it does', async () => {
     const origin = world.repo();
     for (let n = 0; n < 6; n += 1) origin.commit(`${n}`);

@@ -135,7 +135,7 @@ class Stage {
     const tracked = (await lookAt(root, entries.tracked, look)).files;
     if (filters.any) await outdate(index, tracked);
     if (!plan.options.includeUntracked || plan.needsCheckout) return { entries, files: tracked, untracked: [] };
-    const { paths } = await readUntracked(git, signal);
+    const { paths } = await readUntracked(git, { signal });
     const others = (await lookAt(root, paths, look)).files;
     return { entries, files: await merged(tracked, others, (file) => file.path), untracked: others.map(({ path }) => path) };
   }
