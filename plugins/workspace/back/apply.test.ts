@@ -207,13 +207,14 @@ describe('what is in the way', () => {
     symlinkSync('.git/hooks', join(at.guest, 'h'));
     await apply(at);
     expect([readlinkSync(join(at.host, 'd')), lstatSync(join(at.host, 'h')).isSymbolicLink()]).toEqual([outside, true]);
-    // The next work has a directory there: the link goes, what it leads to stays.
+    // The next work has a directory there: the link makes way for it, what it leads to stays.
     rmSync(join(at.guest, 'd'));
     at.put('guest', 'd/e', 'again\n');
     git(at.host, 'add', '-A');
-    await importWork(exec, await at.repo(), { ...at.work('op-next') }, { signal: never });
-    expect(await applyWork(exec, await at.repo(), await resolveWork(exec, await at.repo(), 'devbox', 'op-next')).catch((error: unknown) => error)).toBeDefined();
-    expect(existsSync(join(outside, 'e'))).toBe(false);
+    await importWork(exec, await at.repo(), at.work('op-next'), { signal: never });
+    const next = await applyWork(exec, await at.repo(), await resolveWork(exec, await at.repo(), 'devbox', 'op-next'));
+    expect(next.conflicts).toEqual(['d/e', 'd~HEAD']);
+    expect([readlinkSync(join(at.host, 'd~HEAD')), read(at, 'd/e'), existsSync(join(outside, 'e'))]).toEqual([outside, 'again\n', false]);
   });
 
   test('a change that git was told not to see is seen', async () => {

@@ -7,7 +7,7 @@ import { lstat, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { BangerError, isBangerError, missingRequirement } from '../../../core/plugin-api.ts';
 import type { Exec } from '../../../core/plugin-api.ts';
-import { splitNul, toBytes } from '../host/bytes.ts';
+import { splitNul } from '../host/bytes.ts';
 import { escapeName } from '../host/escape.ts';
 import { createGit, gitStderr } from '../host/git.ts';
 import type { Git } from '../host/git.ts';
@@ -19,6 +19,7 @@ import { changesOf, makeScratch, mergeWork, withoutSubmodules } from './merge.ts
 import type { Change, Scratch, Stage } from './merge.ts';
 import { closeQuarantine, publishPacks, quarantineDir } from './quarantine.ts';
 import { findSame, requireSpace, wouldOverwrite } from './room.ts';
+import { plainErrors } from './text.ts';
 
 export interface Applied {
   /** Files that were written or removed. */
@@ -41,7 +42,7 @@ export interface Applied {
  * already; workspace.too_large: no room on the disk; missing_requirement: git is older than 2.38; busy: another git has the index; operation_failed; cancelled
  */
 export async function applyWork(exec: Pick<Exec, 'run'>, repo: Repository, work: Pick<KeptWork, 'vm' | 'ids'>, call: { readonly signal?: AbortSignal } = {}): Promise<Applied> {
-  const git = createGit(exec, repo.root, call);
+  const git = plainErrors(createGit(exec, repo.root, call));
   await requireMergeTree(git);
   await requireIndex(git, repo);
   const dir = quarantineDir(repo, `apply-${randomBytes(6).toString('hex')}`);
@@ -96,7 +97,7 @@ async function writeFiles({ git, repo }: Scratch, ours: string, result: string):
   } catch (error) {
     // Changed since we looked, or hidden from us by assume-unchanged.
     const said = gitStderr(error);
-    const paths = [...said.matchAll(/^error: (?:Entry|Untracked working tree file|Updating) '(.+)'/gm)].map((match) => toBytes(match[1]!));
+    const paths = [...said.matchAll(/^error: (?:Entry|Untracked working tree file|Updating) '(.+)'/gm)].map((match) => match[1]!);
     if (!isBangerError(error) || error.code !== 'operation_failed' || paths.length === 0) throw error;
     throw wouldOverwrite(repo.root, paths, error);
   }

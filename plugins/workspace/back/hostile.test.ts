@@ -129,7 +129,12 @@ describe('gaps and wrong kinds', () => {
   });
   test.each(['--all', 'HEAD', '', `${'a'.repeat(40)}\n`, 'A'.repeat(40), 'a'.repeat(39), `${'a'.repeat(40)}^{tree}`, `\n${'a'.repeat(40)}`])('the id %j', async (id) => {
     const work = hostile([blob]);
-    for (const change of [{ head: id }, { indexTree: id }, { worktreeTree: id }]) expect(await refusal({ ...work, ...change })).toMatchObject({ code: 'workspace.rejected' });
+    const repo = await at.repo();
+    const before = gitFiles(at.host);
+    for (const change of [{ head: id }, { indexTree: id }, { worktreeTree: id }]) {
+      await expect(importWork(exec, repo, { ...work, ...change }, { signal: never })).rejects.toMatchObject({ code: 'workspace.rejected' });
+    }
+    expect(gitFiles(at.host)).toEqual(before);
   });
 });
 

@@ -162,6 +162,28 @@ test('works in a partial clone, and fetches nothing for it', async () => {
   expect(git(at.host, 'rev-list', '--objects', '--missing=print', '--all')).toContain('?');
 });
 
+test('works in a clone that borrows objects', async () => {
+  const at = world({ make: (host) => {
+    const main = join(host, '../main');
+    mkdirSync(main);
+    makeSmall(main);
+    git(join(host, '..'), 'clone', '-q', '--shared', main, host);
+  } });
+  at.put('guest', 'b', 'changed\n');
+  at.commit('guest', 'second');
+  const { refs } = await bring(at, at.work());
+  expect(git(at.host, 'show', `${refs.worktree}:b`)).toBe('changed');
+  fsck(at.host);
+});
+
+test('says that it is the host when a ref of it is broken', async () => {
+  const at = world();
+  at.put('guest', 'b', 'changed\n');
+  writeFileSync(join(at.host, '.git/refs/heads/broken'), `${'ab'.repeat(20)}\n`);
+  await expect(bring(at, at.work())).rejects.toMatchObject({ code: 'operation_failed', message: expect.stringContaining('refs/heads/broken') as string });
+  expect(bangerRefs(at.host)).toEqual([]);
+});
+
 test('keeps what the work needs through housekeeping, though the host lets go of where it began', async () => {
   const at = world();
   at.put('host', 'b', 'was dirty\n');

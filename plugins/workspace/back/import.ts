@@ -18,6 +18,7 @@ import { isObjectId, namespace, parseRef, refKinds, refPrefix } from './names.ts
 import type { ByKind, RefKind } from './names.ts';
 import { closeQuarantine, madePacks, openQuarantine, publishPacks, quarantineDir, syncDir } from './quarantine.ts';
 import type { Quarantine } from './quarantine.ts';
+import { plainErrors } from './text.ts';
 
 export { quarantineDir } from './quarantine.ts';
 
@@ -63,7 +64,7 @@ interface Import {
  */
 export async function importWork(exec: Pick<Exec, 'run'>, repo: Repository, work: GuestWork, call: ImportCall): Promise<Imported> {
   requireIds(repo, work);
-  const host = createGit(shortAnswers(exec), repo.root, call);
+  const host = plainErrors(createGit(shortAnswers(exec), repo.root, call));
   const dir = quarantineDir(repo, work.operation);
   try {
     const there = await existingRefs(host, work);

@@ -38,7 +38,7 @@ export async function judge<T>(vm: string, run: Promise<T>): Promise<T> {
   } catch (error) {
     if (!isBangerError(error) || error.code !== 'operation_failed') throw error;
     const stderr = gitStderr(error);
-    if (/No space left|Disk quota exceeded|Read-only file system|Permission denied/.test(stderr)) throw error;
+    if (/No space left|Disk quota exceeded|Read-only file system|Permission denied|bad object (refs\/|HEAD)/.test(stderr)) throw error;
     if (/attempting to allocate|exceeds maximum allowed size|[Oo]ut of memory/.test(stderr)) {
       throw new BangerError('workspace.too_large', `The work in the guest of ${vm} holds something too large: ${lastWord(stderr)}`, { cause: error });
     }

@@ -10,9 +10,9 @@ import type { Change, Scratch } from './merge.ts';
 
 const shownPaths = 20;
 
-/** @param paths latin1 */
+/** @param paths as people see them */
 export function wouldOverwrite(root: string, paths: readonly string[], cause?: unknown): BangerError {
-  const shown = paths.slice(0, shownPaths).map(escapeName);
+  const shown = paths.slice(0, shownPaths);
   return new BangerError('workspace.would_overwrite', `${paths.length === 1 ? 'A file' : `${paths.length} files`} in ${root} would be overwritten: ${shown.slice(0, 3).join(', ')}${paths.length > 3 ? ', ...' : ''}`, {
     hint: 'move them away, or add them to the index and commit them, then apply again', detail: { paths: shown, count: paths.length }, ...(cause === undefined ? {} : { cause }),
   });
@@ -36,7 +36,7 @@ export async function findSame(scratch: Scratch, changes: readonly Change[]): Pr
   }
   const same = await sameContent(scratch, there, new Map(added.map(({ path, mode, id }) => [path, `${mode} ${id}`])));
   for (const path of there) if (!same.has(path)) inWay.add(path);
-  if (inWay.size > 0) throw wouldOverwrite(root, [...inWay].toSorted());
+  if (inWay.size > 0) throw wouldOverwrite(root, [...inWay].toSorted().map(escapeName));
   return [...same];
 }
 
