@@ -1,5 +1,5 @@
 // Second stages laid over the first, other modes and branches, and submodules.
-import { rmSync, statSync } from 'node:fs';
+import { rmSync, statSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { fingerprint, makeWorld, openRepo } from './testing/world.ts';
@@ -161,6 +161,33 @@ describe('modes', () => {
     expect(guest.git('write-tree')).toBe(staged.baseTree);
     expect(guest.git('fsck')).toBe('');
   });
+});
+
+test('the base tree is what the guest would add before it did anything', async () => {
+  const host = history(3);
+  for (const name of ['to-link', 'to-dir', 'to-run', 'dir/a', 'dir/b', 'same', 'link-to-file']) host.write(name, name);
+  host.git('-c', 'protocol.file.allow=always', 'submodule', 'add', '-q', history(2).dir, 'sub');
+  rmSync(join(host.dir, 'link-to-file'));
+  symlinkSync('same', join(host.dir, 'link-to-file'));
+  host.commit();
+  for (const name of ['to-link', 'to-dir', 'dir', 'link-to-file']) rmSync(join(host.dir, name), { recursive: true });
+  symlinkSync('same', join(host.dir, 'to-link'));
+  for (const name of ['to-dir/x', 'to-dir/y/z', 'dir', 'link-to-file', 'intended', 'new \xff\n']) host.write(name, `now ${name}`);
+  host.write('to-run', 'to-run', 0o755);
+  host.git('add', '-N', 'intended');
+  openRepo(join(host.dir, 'sub')).commit('Moved on');
+  const before = fingerprint(host.dir);
+  for (const includeUntracked of [false, true]) {
+    const { guest, staged } = await world.prepare(host, { includeUntracked });
+    expect(fingerprint(host.dir)).toEqual(before);
+    guest.git('add', '-A');
+    expect(guest.git('write-tree')).toBe(staged.baseTree);
+    const tree = guest.git('ls-tree', '-r', '--name-only', '-z', staged.baseTree).split('\0').slice(0, -1);
+    expect(tree.filter((path) => path !== '.gitmodules' && path !== 'sub' && !/^f\d$/.test(path)))
+      .toEqual(includeUntracked ? ['dir', 'intended', 'link-to-file', 'new \xff\n', 'same', 'to-dir/x', 'to-dir/y/z', 'to-link', 'to-run'] : ['intended', 'link-to-file', 'same', 'to-link', 'to-run']);
+    expect(guest.git('rev-parse', `${staged.baseTree}:sub`)).toBe(openRepo(join(host.dir, 'sub')).git('rev-parse', 'HEAD'));
+    expect(host.gitWith({ env: { GIT_ALTERNATE_OBJECT_DIRECTORIES: staged.objectsDir } }, 'rev-list', '--objects', '--quiet', staged.baseTree)).toBe('');
+  }
 });
 
 describe('a branch for the guest', () => {
