@@ -21,7 +21,7 @@ export interface CallWatch { readonly signal: AbortSignal; readonly onProgress: 
 /** Makes a call of the daemon with its stages shown; the live line is gone when it ends. @throws Interrupted; what the call throws */
 export async function showOperation<T>(call: OperationCall, make: (watch: CallWatch) => Promise<T>): Promise<T> {
   const { io, quiet } = call;
-  const progress = createProgress(io, { quiet, ...(io.isTty(2) ? { width: process.stderr.columns } : {}) });
+  const progress = createProgress(io, { quiet, ...(io.isTty(2) ? { width: process.stderr.columns || 80 } : {}) });
   const abort = new AbortController();
   let interrupted: InterruptSignal | undefined;
   call.interrupts.handle((signal) => {
