@@ -186,7 +186,7 @@ describe('sizes: git may hold 128 MiB at once', () => {
   });
 
   test('a delta that makes gigabytes of nothing is refused', async () => {
-    const body = Buffer.alloc(0x10000);
+    const body = Buffer.alloc(0x10000, 'x');
     const bomb: Entry = { type: 'refDelta', body: repeatingDelta(body.length, 0x10000, 0x10000), base: objectId('blob', body) };
     expect(await refusal(hostile([{ type: 'blob', body }, bomb, treeOf(['100644', 'a', objectId('blob', body)])]))).toMatchObject({ code: 'workspace.too_large' });
   });
@@ -195,6 +195,12 @@ describe('sizes: git may hold 128 MiB at once', () => {
     const entries: Entry[] = [blob, treeOf(['100644', 'a', fileId])];
     for (let n = 0; n < 2100; n += 1) entries.push(treeOf(['40000', 'd', objectId('tree', entries.at(-1)!.body)]));
     expect(await refusal(hostile(entries))).toMatchObject({ code: 'workspace.rejected', message: expect.stringContaining('path') });
+  });
+
+  test('a delta is refused, whatever it makes', async () => {
+    const body = Buffer.alloc(100, 'x');
+    const delta: Entry = { type: 'refDelta', body: repeatingDelta(body.length, 100, 2), base: objectId('blob', body) };
+    expect(await refusal(hostile([{ type: 'blob', body }, delta, treeOf(['100644', 'a', objectId('blob', body)])]))).toMatchObject({ code: 'workspace.rejected', message: expect.stringContaining('deltas') as string });
   });
 
   test('trees nested without end are refused', async () => {

@@ -66,7 +66,7 @@ test('leaves objects out that the guest packed and the work does not need', asyn
   const work = at.work();
   const junk = run(at.guest, ['hash-object', '-w', '--stdin'], { input: 'junk' }).trim();
   const wanted = git(at.guest, 'rev-list', '--objects', '--no-object-names', work.worktreeTree);
-  writeFileSync(work.packFile, Buffer.from(run(at.guest, ['pack-objects', '--stdout', '-q'], { input: `${wanted}\n${junk}\n` }), 'latin1'));
+  writeFileSync(work.packFile, Buffer.from(run(at.guest, ['pack-objects', '--stdout', '-q', '--window=0', '--no-reuse-delta'], { input: `${wanted}\n${junk}\n` }), 'latin1'));
   const { refs } = await bring(at, work);
   expect(() => git(at.host, 'cat-file', '-t', junk)).toThrow(/could not get object info/);
   expect(git(at.host, 'cat-file', 'blob', `${refs.worktree}:b`)).toBe('changed');

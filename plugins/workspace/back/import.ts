@@ -28,8 +28,8 @@ export interface GuestWork {
   readonly vm: string;
   readonly operation: string;
   /**
-   * A pack on disk that holds its own delta bases: `git pack-objects --revs --stdout` without `--thin`. Absolute; only read.
-   * With `-c core.bigFileThreshold=64m` and `--no-reuse-delta` large files are no deltas, and so are not bounded by memory.
+   * A pack on disk, absolute; only read. No object in it is a delta: `git -c core.bigFileThreshold=16m pack-objects --revs --stdout --window=0
+   * --no-reuse-delta`. Deltas could make terabytes of a few bytes as soon as git packs them anew.
    */
   readonly packFile: string;
   /** Absent on an unborn branch. */
@@ -77,6 +77,7 @@ export async function importWork(exec: Pick<Exec, 'run'>, repo: Repository, work
     const isPartial = await isPartialClone(host);
     await requireBase(state);
     await indexPack(state, isPartial);
+    await requireNoDeltas(state);
     await requireTypes(state);
     const counts = await count(state);
     const ids = await commitWork(inside, work, counts);
@@ -148,6 +149,11 @@ async function indexPack({ work, inside, quarantine }: Import, isPartial: boolea
   ]));
 }
 
+async function requireNoDeltas({ work, inside }: Import): Promise<void> {
+  const { stdout } = await judge(work.vm, inside.run(['cat-file', '--batch-all-objects', '--unordered', '--batch-check=%(deltabase)'], { env: { GIT_ALTERNATE_OBJECT_DIRECTORIES: '' } }));
+  if (/[1-9a-f]/.test(stdout)) throw rejected(work.vm, 'its pack has deltas');
+}
+
 /** What of these has another type than it should, or is missing. */
 async function findWrong(git: Git, wanted: readonly (readonly [id: string | undefined, type: string])[]): Promise<{ readonly id: string; readonly type: string; readonly is: string } | undefined> {
   const asked = wanted.flatMap(([id, type]) => (id === undefined ? [] : [{ id, type }]));
@@ -207,14 +213,14 @@ async function requireConnected({ repo, work, inside }: Import, ids: ByKind, isP
 
 /**
  * Packs what the refs will need and the host's refs do not have already, also when it lies in the host's repository: nobody else keeps that, and
- * housekeeping may be about to remove it. What else was in the guest's pack stays out.
+ * housekeeping may be about to remove it. What else was in the guest's pack stays out. Deltas are left to housekeeping.
  */
 async function repack(state: Import, ids: ByKind, isPartial: boolean): Promise<void> {
   const { repo, host, inside, quarantine } = state;
   const { stdout } = await host.run(['for-each-ref', '--format=%(objectname)']);
   const kept = new Set([...stdout.split('\n').filter((id) => id !== ''), ...(repo.head.commit === undefined ? [] : [repo.head.commit])]);
   await inside.run([
-    ...durableArgs, '-c', 'pack.packSizeLimit=0', 'pack-objects', '--revs', '--quiet', '--delta-base-offset', '--depth=50', ...(isPartial ? ['--exclude-promisor-objects'] : []), quarantine.out,
+    ...durableArgs, '-c', 'pack.packSizeLimit=0', 'pack-objects', '--revs', '--quiet', '--delta-base-offset', '--window=0', ...(isPartial ? ['--exclude-promisor-objects'] : []), quarantine.out,
   ], { input: [...idsOf(ids), ...[...kept].map((id) => `^${id}`)].map((line) => `${line}\n`).join('') });
   // Reads and hashes every object once more: the VM may be deleted on the strength of this.
   for (const index of await madePacks(quarantine)) await inside.run(['verify-pack', index]);

@@ -129,7 +129,7 @@ export function collect(guest: string, to: { readonly base: GuestWork['base']; r
 }
 
 export function writePack(guest: string, revisions: readonly string[], file: string): void {
-  writeFileSync(file, Buffer.from(run(guest, ['pack-objects', '--revs', '--stdout', '-q', '--delta-base-offset'], { input: revisions.map((line) => `${line}\n`).join('') }), 'latin1'));
+  writeFileSync(file, Buffer.from(run(guest, ['pack-objects', '--revs', '--stdout', '-q', '--window=0', '--no-reuse-delta'], { input: revisions.map((line) => `${line}\n`).join('') }), 'latin1'));
 }
 
 /** Every file below `.git`, but for those that git may write while it looks. */
