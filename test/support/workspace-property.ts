@@ -137,12 +137,15 @@ export class WorkspaceCase {
     return this.#expectMerged(first, edited, host);
   }
 
-  /** All of it is kept in the host's repository, but for what is ignored: a pull takes nothing of that. */
+  /** All of it is kept in the host's repository, but for what is ignored: a pull takes nothing of that. And a whole directory is not given up for a file. */
   async #prepareAfterPull(first: Snapshot, edited: Snapshot): Promise<Snapshot> {
+    const host = await snapshot(this.#repo);
     const refusal = await this.#prepare();
-    if (refusal === undefined) return this.#expectMerged(first, edited, await snapshot(this.#repo));
+    if (refusal === undefined) return this.#expectMerged(first, edited, host);
     const isKept = (path: string): boolean => edited.trackedFiles.has(path) || edited.untracked.includes(path);
-    expect([...edited.allFiles.keys()].filter((path) => !isKept(path)), refusal).not.toEqual([]);
+    const given = [...sent(host, this.#options).keys()];
+    const reasons = [...edited.allFiles.keys()].filter((path) => !isKept(path) || given.some((other) => path.startsWith(`${other}/`)));
+    expect(reasons, refusal).not.toEqual([]);
     return edited;
   }
 
