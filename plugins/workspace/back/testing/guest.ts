@@ -124,7 +124,7 @@ export function collect(guest: string, to: { readonly base: GuestWork['base']; r
   run(guest, ['add', '-A'], { env });
   const worktreeTree = run(guest, ['write-tree'], { env }).trim();
   rmSync(env.GIT_INDEX_FILE, { force: true });
-  writePack(guest, [...(head === undefined ? [] : [head]), indexTree, worktreeTree, ...(to.base.commit === undefined ? [] : [`^${to.base.commit}`])], to.packFile);
+  writePack(guest, [...(head === undefined ? [] : [head]), indexTree, worktreeTree, ...(to.base.commit === undefined ? [] : [`^${to.base.commit}`, `^${to.base.commit}^{tree}`])], to.packFile);
   return { vm: 'devbox', operation: to.operation, packFile: to.packFile, indexTree, worktreeTree, base: to.base, maxBytes: 2 ** 26, ...(head === undefined ? {} : { head }) };
 }
 
