@@ -10,8 +10,8 @@ export interface Banger {
 }
 export interface Scenario {
   readonly name: string;
-  /** `pure`: any number at once; `global`: looks at all VMs of the daemon, so it runs alone. */
-  readonly kind: 'pure' | 'global';
+  /** `pure`: any number at once; `repo`: the same, with a git repository of its own; `global`: looks at all VMs of the daemon, so it runs alone. */
+  readonly kind: 'pure' | 'repo' | 'global';
   readonly summary: string;
   run(banger: Banger): Promise<void>;
 }
