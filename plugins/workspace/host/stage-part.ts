@@ -67,7 +67,8 @@ export async function stagePart(job: PartJob): Promise<StagedPart> {
   };
 }
 
-const sentRef = (commit: string): string => `refs/banger/sent/${commit.slice(0, 16)}`;
+/** After `refs/heads` and `refs/remotes` in git's order: `git describe --all` names a commit by the first ref that it finds. */
+const sentRef = (commit: string): string => `refs/sent/${commit.slice(0, 16)}`;
 
 /** The branch at its commit, and with a whole copy all others. */
 async function refsOf({ git, plan, headCommit, headBranch }: PartJob): Promise<readonly Ref[]> {

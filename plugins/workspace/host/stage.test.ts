@@ -48,6 +48,7 @@ describe('a checkout', () => {
     expect(staged.indexDigest).toBe(host.gitWith({ input: host.git('ls-files', '-s', '-z') }, 'hash-object', '--stdin'));
     expect(guest.gitWith({ input: guest.git('ls-files', '-s', '-z') }, 'hash-object', '--stdin')).toBe(staged.indexDigest);
     expect(staged.git.at(-1)).toBe('.git/HEAD');
+    expect(guest.git('describe', '--all')).toBe('heads/main');
     expect(staged.control).toEqual(['.git/HEAD', '.git/refs/heads/main']);
   });
 
