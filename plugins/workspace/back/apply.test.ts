@@ -123,6 +123,33 @@ test('done twice, the second time changes nothing', async () => {
   expect(untouchedState(at.host)).toEqual(state);
 });
 
+test('ended at any step, it can be done again', async () => {
+  const at = world();
+  at.put('guest', 'a', 'one\ntwo\nthree\nguest\n');
+  at.put('guest', 'new', 'new\n');
+  rmSync(join(at.guest, 'b'));
+  const work = await pulled(at);
+  const repo = await at.repo();
+  const outcomes: boolean[] = [];
+  for (let step = 0; step < 14; step += 1) {
+    at.put('host', 'a', 'host\none\ntwo\nthree\n');
+    rmSync(join(at.host, 'new'), { force: true });
+    at.put('host', 'b', 'b\n');
+    const stop = new AbortController();
+    let calls = 0;
+    const counting = { run: async (...args: Parameters<typeof exec.run>) => {
+      const running = exec.run(...args);
+      if (calls++ === step) stop.abort();
+      return running;
+    } };
+    outcomes.push(await applyWork(counting, repo, work, { signal: stop.signal }).then(() => true, () => false));
+    await applyWork(exec, repo, work);
+    expect([read(at, 'a'), read(at, 'new'), existsSync(join(at.host, 'b'))]).toEqual(['host\none\ntwo\nthree\nguest\n', 'new\n', false]);
+  }
+  expect([outcomes[0], outcomes.at(-1)]).toEqual([false, true]);
+  expect(gitFiles(at.host).filter((name) => name.includes('tmp_') || name.includes('.lock'))).toEqual([]);
+});
+
 test('works on an unborn branch, in a subdirectory, in a linked working tree', async () => {
   const unborn = world({ make: (host) => { git(host, 'init', '-q'); } });
   unborn.put('guest', 'x', 'x\n');

@@ -236,6 +236,30 @@ test('imports whole or not at all while housekeeping removes all that is new', a
   expect([...outcomes].toSorted()).toEqual([false, true]);
 });
 
+test('cancelled at any step, it is done whole or not at all', async () => {
+  const at = world();
+  at.put('guest', 'a', 'changed\n');
+  at.commit('guest', 'second');
+  const outcomes: boolean[] = [];
+  for (let step = 0; step < 24; step += 2) {
+    const work = at.work(`op-cancel${step}`);
+    const stop = new AbortController();
+    let calls = 0;
+    const counting = { run: async (...args: Parameters<typeof exec.run>) => {
+      const running = exec.run(...args);
+      if (calls++ === step) stop.abort();
+      return running;
+    } };
+    const made = await importWork(counting, await at.repo(), work, { signal: stop.signal }).catch((error: unknown) => error);
+    const isDone = !(made instanceof Error);
+    expect(bangerRefs(at.host).filter((name) => name.includes(`/${work.operation}/`)).length).toBe(isDone ? 4 : 0);
+    expect(existsSync(quarantineDir(await at.repo(), work.operation))).toBe(false);
+    outcomes.push(isDone);
+  }
+  expect([outcomes[0], outcomes.at(-1)]).toEqual([false, true]);
+  fsck(at.host);
+});
+
 test('answers the same when it is done again, and refuses other work under the name', async () => {
   const at = world();
   at.put('guest', 'a', 'changed\n');

@@ -83,7 +83,9 @@ export async function importWork(exec: Pick<Exec, 'run'>, repo: Repository, work
     const ids = await commitWork(inside, work, counts);
     await requireConnected(state, ids, isPartial);
     await repack(state, ids, isPartial);
-    const refs = await makeRefs(state, { ids, there, isPartial });
+    // No cancelling in the midst of the refs: they are made, or they are not.
+    const lasting = plainErrors(createGit(shortAnswers(exec), repo.root, { mark: call.mark }));
+    const refs = await makeRefs({ ...state, host: boundedGit(lasting) }, { ids, there, isPartial });
     return { refs, ...counts };
   } finally {
     await closeQuarantine(dir);
