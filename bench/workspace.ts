@@ -68,7 +68,7 @@ async function byHand(guest: SshdGuest, repo: string): Promise<number> {
   return timed(async () => {
     await run([...guest.sshd, `git init -q ${guestPath}`]);
     execFileSync('git', ['-C', repo, 'push', '-q', `${remote}:${guestPath}`, 'HEAD:refs/heads/main'], { env: { ...env, GIT_SSH_COMMAND: ssh }, stdio: 'ignore' });
-    await run(['rsync', '-a', '--exclude=/.git', '-e', ssh, `${repo}/`, `${remote}:${guestPath}/`]);
+    await run(['rsync', '-a', '--exclude=/.git', '-e', ssh, `${repo}/`, `${remote}:${guestPath}/`], 1_800_000);
   });
 }
 
