@@ -10,7 +10,14 @@ import type { GuestTarget } from './guest/script.ts';
 import type { Stamp, WorkspaceRecord } from './schema.ts';
 import { escapeName } from './host/escape.ts';
 
-export interface GuestGit { readonly head?: string; readonly branch?: string; readonly indexDigest: string; readonly indexTree?: string }
+export interface GuestGit {
+  readonly head?: string;
+  readonly branch?: string;
+  readonly indexDigest: string;
+  readonly indexTree?: string;
+  /** Branches by full name. */
+  readonly refs: ReadonlyMap<string, string>;
+}
 /** Whether work of this VM is already safe in the host's repository. */
 export interface Kept {
   head(commit: string): Promise<boolean>;
@@ -36,11 +43,16 @@ export async function findCheckout(place: GuestPlace, record: WorkspaceRecord | 
 export async function readGuestGit(place: GuestPlace): Promise<GuestGit | undefined> {
   const result = await runScript(place, { script: stateScript, args: [place.guestPath, place.opId], idleLimitMs: place.limitMs });
   if (result.code !== 0 && result.code !== scriptCode.noGit && result.stdout.length === 0) return undefined;
-  const said = new Map(result.stdout.toString('latin1').split('\n').map((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]));
+  const lines = result.stdout.toString('latin1').split('\n');
+  const refs = new Map(lines.flatMap((line) => {
+    const match = /^ref ([0-9a-f]+) (refs\/heads\/.+)$/.exec(line);
+    return match === null ? [] : [[match[2]!, match[1]!] as const];
+  }));
+  const said = new Map(lines.map((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]));
   const id = (key: string): string | undefined => (/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(said.get(key) ?? '') ? said.get(key) : undefined);
   const [head, indexDigest, indexTree, branch] = [id('head'), id('index'), id('tree'), said.get('branch')];
   if (indexDigest === undefined) return undefined;
-  return { indexDigest, ...(head === undefined ? {} : { head }), ...(indexTree === undefined ? {} : { indexTree }), ...(branch ? { branch } : {}) };
+  return { indexDigest, refs, ...(head === undefined ? {} : { head }), ...(indexTree === undefined ? {} : { indexTree }), ...(branch ? { branch } : {}) };
 }
 
 export interface LossInput {
@@ -51,6 +63,8 @@ export interface LossInput {
   /** Paths that will be written or removed. */
   readonly touched: readonly string[];
   readonly kept: Kept;
+  /** Full names of the branches that will be written. */
+  readonly branches: readonly string[];
 }
 export interface Losses {
   /** What would be lost and is not kept elsewhere: paths, `HEAD`, `.git/index`. */
@@ -88,15 +102,35 @@ export async function findLosses(place: GuestPlace, input: LossInput): Promise<L
   const edited = differing.filter(({ kind }) => kind !== 'none');
   const suspects = answers.filter(({ path }) => controlPaths.has(path));
   const room = { differing, emptied, inTheWay, untouched };
-  if (edited.length === 0 && suspects.length === 0) return { ...room, lost: [] };
+  // Refs of branches are not looked at as files: the guest's housekeeping may have packed them.
+  const otherBranches = input.branches.filter((name) => name !== `refs/heads/${record.branch ?? ''}`);
+  if (edited.length === 0 && suspects.length === 0 && otherBranches.length === 0) return { ...room, lost: [] };
   const git = await readGuestGit(place);
   const lost = [...await lostFiles(place, { edited, kept, hasGit: git !== undefined })];
-  if (suspects.length === 0) return { ...room, lost };
   if (git === undefined) return { ...room, lost: [...suspects.map(({ path }) => path), ...lost] };
+  lost.unshift(...await lostHistory(place, { ...input, git, suspects }));
   const moved = git.head !== record.head || git.branch !== record.branch;
-  if (git.indexDigest !== record.indexDigest && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.unshift('.git/index');
-  if (git.head !== record.head && git.head !== undefined && !await kept.head(git.head)) lost.unshift('.git/HEAD');
   return { ...room, lost, ...(moved && git.head !== undefined ? { movedHead: git.head } : {}) };
+}
+
+/** Commits and staged changes that nothing but the guest has, and that would lose their name. */
+async function lostHistory(place: GuestPlace, { git, record, kept, branches, suspects }: LossInput & { readonly git: GuestGit; readonly suspects: readonly Differing[] }): Promise<string[]> {
+  const isSafe = async (commit: string): Promise<boolean> => Object.hasOwn(record.have['']?.commits ?? {}, commit) || kept.head(commit);
+  const lost: string[] = [];
+  if (git.head !== undefined && git.head !== record.head && !await isSafe(git.head)) lost.push('.git/HEAD');
+  for (const name of branches) {
+    const commit = git.refs.get(name);
+    if (commit !== undefined && commit !== git.head && !await isSafe(commit)) lost.push(`.git/${name}`);
+  }
+  if (git.indexDigest !== record.indexDigest && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.push('.git/index');
+  if (!suspects.some(({ path }) => path.startsWith('.git/modules/'))) return lost;
+  // What a submodule has beyond its commit then is never brought back, so it is nowhere safe but there.
+  for (const [path, have] of Object.entries(record.have)) {
+    if (path === '') continue;
+    const inner = await readGuestGit({ ...place, guestPath: `${place.guestPath}/${Buffer.from(path, 'latin1').toString('utf8')}` });
+    if (inner?.head !== undefined && !Object.hasOwn(have.commits, inner.head)) lost.push(`${path}/.git/HEAD`);
+  }
+  return lost;
 }
 
 function isBelow(path: string, others: readonly string[]): boolean {

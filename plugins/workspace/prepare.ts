@@ -21,6 +21,8 @@ import type { Manifest, ManifestEntry } from './manifest.ts';
 import { makeStaging, removeStaging } from './record.ts';
 import type { PrepareParams, Stamp, WorkspaceRecord } from './schema.ts';
 import { sendParts } from './send.ts';
+import { readStagedRefs } from './staged-refs.ts';
+import type { StagedRefs } from './staged-refs.ts';
 import { viewOf } from './view.ts';
 
 /** How long the guest's own git may be silent while it tells HEAD and index. */
@@ -72,15 +74,16 @@ class Prepare {
     const now = new Map<string, ManifestEntry>(staged.files.map(({ path, ...entry }) => [path, entry]));
     const before: Manifest = record === undefined ? new Map() : await records.files(vm, plan.guestPath);
     const changes = isFresh ? { send: [...now.keys()], remove: [] } : changesSince(before, now);
+    const refs = await readStagedRefs(staged, isFresh ? undefined : record.refs);
     call.stage('check', `${plan.guestPath} in the guest`);
-    const losses = await this.#losses({ there, record, before, now, touched: [...(params.clean ? before.keys() : changes.send), ...changes.remove] });
+    const losses = await this.#losses({ there, record, before, now, branches: refs.branches, touched: [...(params.clean ? before.keys() : changes.send), ...changes.remove] });
     await records.savePending(vm, plan.guestPath, now);
     await this.#makeRoom({ there, isFresh, losses, remove: changes.remove });
-    const sent = await this.#send(staged, { send: changes.send, now, movedHead: losses?.movedHead });
+    const sent = await this.#send(staged, { git: refs.git, send: changes.send, now, movedHead: losses?.movedHead });
     for (const path of changes.send) if (!sent.work.has(path)) now.delete(path);
     for (const [path, entry] of sent.work) now.set(path, entry);
     await this.#finish(now);
-    const done = await this.#remember(staged, now);
+    const done = await this.#remember(staged, now, refs);
     return {
       workspace: viewOf(done), files: now.size, sentFiles: sent.work.size, sentBytes: sent.bytes, removedFiles: changes.remove.length,
       notices: [...plan.notices, ...(losses?.movedHead === undefined ? [] : [`the guest's commits up to ${losses.movedHead.slice(0, 12)} stay in it as refs/banger/before/${call.opId}`])],
@@ -90,7 +93,7 @@ class Prepare {
   /** Refuses when something of the guest would be lost. */
   async #losses(input: {
     readonly there: 'absent' | 'ours' | 'other'; readonly record: WorkspaceRecord | undefined; readonly before: Manifest;
-    readonly now: ReadonlyMap<string, ManifestEntry>; readonly touched: readonly string[];
+    readonly now: ReadonlyMap<string, ManifestEntry>; readonly touched: readonly string[]; readonly branches: readonly string[];
   }): Promise<Losses | undefined> {
     const { plan, vm, params } = this.#work;
     if (input.there === 'absent') return undefined;
@@ -135,7 +138,7 @@ class Prepare {
     if (files.length > 0) await removeFiles(this.#place, this.#place.guestPath, files);
   }
 
-  async #send(staged: Staged, input: { readonly send: readonly string[]; readonly now: ReadonlyMap<string, ManifestEntry>; readonly movedHead: string | undefined }) {
+  async #send(staged: Staged, input: { readonly git: readonly string[]; readonly send: readonly string[]; readonly now: ReadonlyMap<string, ManifestEntry>; readonly movedHead: string | undefined }) {
     const { vm, plan, dir, call } = this.#work;
     const isLast = (path: string): boolean => /(^|\/)(index|HEAD)$|\/refs\//.test(path);
     const work = new Map(input.send.map((path) => [path, input.now.get(path)!]));
@@ -144,7 +147,7 @@ class Prepare {
     return sendParts({
       files: this.#deps.files, vm, guestPath: plan.guestPath, dir, bases: staged.bases, opId: call.opId, signal: call.signal, log: this.#deps.log,
       onProgress: (bytes) => call.stage('send', `${work.size} files, ${Math.floor(bytes / 1_048_576)} MiB`),
-    }, { first: [...before, ...staged.git.filter((path) => !isLast(path))], work, last: staged.git.filter(isLast) });
+    }, { first: [...before, ...input.git.filter((path) => !isLast(path))], work, last: input.git.filter(isLast) });
   }
 
   async #finish(now: Manifest): Promise<void> {
@@ -156,7 +159,7 @@ class Prepare {
     this.#deps.log.debug({ vm: this.#work.vm.name, result: result instanceof Error ? result.message : 'done' }, 'mise was asked to trust the workspace');
   }
 
-  async #remember(staged: Staged, now: Manifest): Promise<WorkspaceRecord> {
+  async #remember(staged: Staged, now: Manifest, { values }: StagedRefs): Promise<WorkspaceRecord> {
     const { plan, vm, params, dir } = this.#work;
     const stampOf = async (path: string): Promise<Stamp> => {
       const stat = await lstat(onDisk(staged.bases[0]!, path), { bigint: true });
@@ -167,7 +170,7 @@ class Prepare {
       ...(plan.repo.head.commit === undefined ? {} : { hostHead: plan.repo.head.commit }), includeUntracked: params.includeUntracked, preparedAt: new Date().toISOString(),
       ...(params.branch === undefined ? {} : { ownBranch: { name: params.branch, ...(params.from === undefined ? {} : { from: params.from }) } }),
       ...(staged.headCommit === undefined ? {} : { head: staged.headCommit }), ...(staged.headBranch === undefined ? {} : { branch: staged.headBranch }),
-      indexDigest: staged.indexDigest, baseTree: staged.baseTree, have: structuredClone(staged.have) as WorkspaceRecord['have'],
+      indexDigest: staged.indexDigest, baseTree: staged.baseTree, refs: values, have: structuredClone(staged.have) as WorkspaceRecord['have'],
       control: await Promise.all(staged.control.map(stampOf)), index: await stampOf('.git/index'),
     };
     await this.#deps.records.save(vm, record, { files: now, objectsDir: join(dir, 'objects') });

@@ -78,6 +78,8 @@ export const workspaceRecord = z.strictObject({
   baseTree: z.string(),
   /** The guest's small files that tell of a moved HEAD, and its index, as they were sent. */
   control: z.array(stamp), index: stamp,
+  /** Branches, tags and remotes' branches that were sent, by full name (latin1): those that stay the same are not written again. */
+  refs: z.record(z.string(), z.string()),
   /** What the guest has of the history: '' or path of a submodule, then commit to parents. */
   have: z.record(z.string(), z.strictObject({ commits: z.record(z.string(), z.array(z.string())), shallow: z.array(z.string()) })),
 });

@@ -219,9 +219,16 @@ test('whole history, and history without files', async () => {
   await prepare();
   expect(await guest('git log --format=%s | wc -l; git rev-parse --is-shallow-repository; git fsck 2>&1')).toBe('10\ntrue\n');
   await prepare('--mode', 'full_copy', '--clean');
-  expect(await guest('git log --format=%s | wc -l; git rev-parse --is-shallow-repository; git for-each-ref --format="%(refname)" | grep -v refs/banger; git fsck 2>&1')).toMatch(
+  expect(await guest('git log --format=%s | wc -l; git rev-parse --is-shallow-repository; git for-each-ref --format="%(refname)" | grep -v refs/sent; git fsck 2>&1')).toMatch(
     /^15\nfalse\nrefs\/heads\/main\nrefs\/heads\/side\nrefs\/tags\/v1\n$/);
-  await prepare('--mode', 'metadata', '--clean');
+  // A branch of the guest that the host did not move stays, one that it moved is not written over.
+  await guest('git branch -q mine; git commit -q --allow-empty -m more; git branch -f side HEAD; git reset -q --soft HEAD~1');
+  await prepare('--mode', 'full_copy');
+  expect(await guest('git log -1 --format=%s side; git rev-parse -q --verify mine >/dev/null && echo mine')).toBe('more\nmine\n');
+  git('branch', '-f', 'side', 'HEAD~2');
+  const refused = await banger('vm', 'workspace', 'prepare', 'box', repo, '--mode', 'full_copy');
+  expect(refused.err).toContain('.git/refs/heads/side');
+  await prepare('--mode', 'metadata', '--clean', '--force');
   expect(await guest('ls; git ls-files | wc -l; git checkout -q -- . && git status --porcelain')).toBe('6\n');
 });
 

@@ -57,7 +57,7 @@ test('tells HEAD, branch, index and its tree, and changes nothing', async () => 
   expect(code).toBe(0);
   expect(fingerprint()).toEqual(before);
   const digest = execFileSync('sh', ['-c', 'git ls-files -s -z | git hash-object --stdin'], { cwd: repo, encoding: 'latin1' }).trim();
-  expect(stdout.toString()).toBe(`head ${git('rev-parse', 'HEAD')}\nbranch main\nindex ${digest}\ntree ${git('write-tree')}\n`);
+  expect(stdout.toString()).toBe(`head ${git('rev-parse', 'HEAD')}\nbranch main\nref ${git('rev-parse', 'HEAD')} refs/heads/main\nindex ${digest}\ntree ${git('write-tree')}\n`);
 });
 
 test('packs HEAD, index and the working tree with untracked files and without ignored ones', async () => {
@@ -85,6 +85,15 @@ test('packs HEAD, index and the working tree with untracked files and without ig
   expect(listed).toMatch(/^pack\t/);
   const count = stdout.readUInt32BE(end + 1 + 8);
   expect(count).toBe(1 + 3 + 6); // a commit; its tree, the index's, the working tree's; b, staged twice, a, new, link
+});
+
+test('packs nothing that was sent, with and without new commits', async () => {
+  for (let n = 0; n < 50; n += 1) writeFileSync(join(repo, `file${n}`), `${n}\n`);
+  git('add', '.');
+  git('commit', '-qm', 'many');
+  writeFileSync(join(repo, 'a'), 'edited\n');
+  const { stdout } = await run(pullScript, ['op-1', git('rev-parse', 'HEAD')]);
+  expect(stdout.readUInt32BE(stdout.indexOf(0x0a) + 1 + 8)).toBe(2); // the tree and the file
 });
 
 test('packs an unborn branch', async () => {

@@ -1,8 +1,12 @@
 // The scripts themselves. POSIX sh; every image with git has one. They write nothing but objects and a temporary index in the guest's `.git`.
 
+/** Objects are synced, in batches: git takes one for whole that a loss of power has cut, and the work could never be packed again. */
 const enter = `cd "$1" 2>/dev/null || exit 3
 command -v git >/dev/null 2>&1 || exit 4
 d=$(git rev-parse --absolute-git-dir) || exit 5
+export GIT_OPTIONAL_LOCKS=0 GIT_CONFIG_COUNT=3
+export GIT_CONFIG_KEY_0=core.fsync GIT_CONFIG_VALUE_0=loose-object GIT_CONFIG_KEY_1=core.fsyncMethod GIT_CONFIG_VALUE_1=batch
+export GIT_CONFIG_KEY_2=core.safecrlf GIT_CONFIG_VALUE_2=false
 `;
 
 /** The index is copied: git would write even a cache tree into the real one. The copy keeps its time, by which git tells fresh entries from racy ones. */
@@ -12,13 +16,13 @@ trap 'exit 1' HUP INT TERM
 rm -f "$i" "$i.lock"
 if [ -f "$d/index" ]; then cp -p "$d/index" "$i" || exit 6; fi
 `;
-/** A guest that loses power must not be left with objects that git takes for whole: one flush for all of them. */
-const addAll = `GIT_INDEX_FILE="$i" git -c core.fsync=loose-object -c core.fsyncMethod=batch -c advice.addEmbeddedRepo=false add -A . >&2 || exit 7
+const addAll = `GIT_INDEX_FILE="$i" git -c advice.addEmbeddedRepo=false add -A . >&2 || exit 7
 `;
 
 /** `$1` directory. Says what HEAD and index are. */
 export const stateScript = `${enter}printf 'head %s\\n' "$(git rev-parse -q --verify 'HEAD^{commit}' 2>/dev/null)"
 printf 'branch %s\\n' "$(git symbolic-ref -q --short HEAD)"
+git for-each-ref --format='ref %(objectname) %(refname)' refs/heads
 printf 'index %s\\n' "$(git ls-files -s -z | git hash-object --stdin)"
 i="$d/banger-$2.index"
 trap 'rm -f "$i" "$i.lock"' EXIT
@@ -47,7 +51,7 @@ ${addAll}tree=$(GIT_INDEX_FILE="$i" git write-tree) || exit 8
 git submodule --quiet foreach --recursive 'test -z "$(git status --porcelain)" || echo "banger-submodule $displaypath" >&2' >/dev/null || :
 printf 'banger-work 1 %s %s %s\\n' "\${head:--}" "\${index:--}" "$tree"
 base=
-if [ -n "$3" ] && git cat-file -e "$3^{commit}" 2>/dev/null; then base="^$3"; fi
+if [ -n "$3" ] && git cat-file -e "$3^{commit}" 2>/dev/null; then base="^$3 ^$3^{tree}"; fi
 for id in $head $index $tree $base; do echo "$id"; done |
 git -c pack.threads=1 -c pack.compression=1 -c core.bigFileThreshold=64m pack-objects --revs --stdout -q --window=0 --no-reuse-delta
 `;
