@@ -10,7 +10,7 @@ import { WorkspaceCase } from '../../test/support/workspace-property.ts';
 import { workspaceHere } from './testing/here.ts';
 
 const only = process.env['BANGER_TEST_SEED'];
-const count = process.env['BANGER_TEST_LONG'] === '1' ? 500 : 20;
+const count = process.env['BANGER_TEST_LONG'] === '1' ? 500 : 10;
 const seeds = only === undefined ? Array.from({ length: count }, (_, n) => n + 1) : [Number(only)];
 
 let dir: string;
