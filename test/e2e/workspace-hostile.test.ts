@@ -49,7 +49,7 @@ test('a killed command line leaves a prepare that goes on or is done again', asy
   child.kill('SIGKILL');
   await ended;
   await host.ok(['vm', 'workspace', 'prepare', 'box', repo]);
-  expect(await inGuest('cd big && git status --porcelain && git fsck 2>&1')).toBe('');
+  expect(await inGuest('cd big && git status --porcelain && git fsck --no-dangling 2>&1')).toBe('');
   expectSound();
   await inGuest('rm -rf /root/big');
 });
@@ -64,7 +64,7 @@ test('a killed daemon leaves nothing half-written, and a retry works', async () 
     return !readdirSync(join(host.stateDir, 'vms', id, 'workspace')).some((name) => name.startsWith('staging'));
   });
   await host.ok(['vm', 'workspace', 'prepare', 'box', repo]);
-  expect(await inGuest('cd big && git status --porcelain && git fsck 2>&1; ls -A /root | grep -c banger-copy; true')).toBe('0\n');
+  expect(await inGuest('cd big && git status --porcelain && git fsck --no-dangling 2>&1; ls -A /root | grep -c banger-copy; true')).toBe('0\n');
   expectSound();
   expect((await host.banger(['doctor', '--leaks'])).out).not.toContain('workspace');
 });
@@ -89,7 +89,7 @@ test('work that is larger than the limit is refused, and a frozen or killed VMM 
   const large = await host.banger(['vm', 'workspace', 'pull', 'box']);
   expect(large).toMatchObject({ code: 1, out: '' });
   expect(large.err).toContain('64 MiB');
-  await inGuest('cd big && rm huge');
+  await inGuest('cd big && rm huge && sync');
   const child = host.spawnCli(['vm', 'workspace', 'pull', 'box']);
   const ended = new Promise<number | null>((resolve) => { child.on('close', resolve); });
   child.stderr!.resume();

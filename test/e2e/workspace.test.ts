@@ -63,7 +63,7 @@ test('a repository goes in as a repository, and the host is untouched', async ()
   const result = await prepare();
   expect(fingerprint()).toBe(before);
   expect(result.err).toContain('--include-untracked');
-  expect(await guest('git status --porcelain; git rev-parse HEAD; git fsck --full 2>&1')).toBe(
+  expect(await guest('git status --porcelain; git rev-parse HEAD; git fsck --full --no-dangling 2>&1')).toBe(
     ` D empty\n M src/main.c\nAM staged\n${git('rev-parse', 'HEAD')}\n`);
   expect(await guest('git config user.name; git config user.email; git remote get-url origin; git symbolic-ref HEAD; cat staged; git show :staged; readlink link; test -x "run me.sh" && echo exec')).toBe(
     'Bea\nbea@localhost\nhttps://example.invalid/r.git\nrefs/heads/main\nand edited\nstaged\nsrc/main.c\nexec\n');
@@ -89,7 +89,7 @@ test('a second prepare sends what changed, keeps build output, and removes what 
   git('rm', '-q', 'empty');
   git('commit', '-qm', 'second');
   expect(await prepared()).toMatchObject({ files: 6, sentFiles: 2, removedFiles: 1 });
-  expect(await guest('git log --format=%s; git status --porcelain; cat out/build notes src/main.c; ls empty 2>/dev/null; git fsck 2>&1')).toBe(
+  expect(await guest('git log --format=%s; git status --porcelain; cat out/build notes src/main.c; ls empty 2>/dev/null; git fsck --no-dangling 2>&1')).toBe(
     'second\nfirst\n M src/main.c\n?? notes\nbuilt\nnote\nint main(void) { return 2; }\n');
   expect(await prepared()).toMatchObject({ sentFiles: 0, removedFiles: 0 });
   await prepare('--clean');
@@ -133,10 +133,12 @@ test('files become directories and links, and back', async () => {
   // A directory that holds something of the guest's does not give way.
   unlinkSync(inRepo('thing'));
   write('thing/inside', 'x\n');
+  git('add', '-A');
   await prepare();
   await guest('echo note > thing/note');
   rmSync(inRepo('thing'), { recursive: true });
   write('thing', 'file\n');
+  git('add', '-A');
   expect((await banger('vm', 'workspace', 'prepare', 'box', repo)).err).toContain('would be overwritten: thing');
   expect(await guest('cat thing/note')).toBe('note\n');
   await prepare('--force');
@@ -217,9 +219,9 @@ test('whole history, and history without files', async () => {
   git('tag', 'v1');
   git('branch', 'side', 'HEAD~3');
   await prepare();
-  expect(await guest('git log --format=%s | wc -l; git rev-parse --is-shallow-repository; git fsck 2>&1')).toBe('10\ntrue\n');
+  expect(await guest('git log --format=%s | wc -l; git rev-parse --is-shallow-repository; git fsck --no-dangling 2>&1')).toBe('10\ntrue\n');
   await prepare('--mode', 'full_copy', '--clean');
-  expect(await guest('git log --format=%s | wc -l; git rev-parse --is-shallow-repository; git for-each-ref --format="%(refname)" | grep -v refs/sent; git fsck 2>&1')).toMatch(
+  expect(await guest('git log --format=%s | wc -l; git rev-parse --is-shallow-repository; git for-each-ref --format="%(refname)" | grep -v refs/sent; git fsck --no-dangling 2>&1')).toMatch(
     /^15\nfalse\nrefs\/heads\/main\nrefs\/heads\/side\nrefs\/tags\/v1\n$/);
   // A branch of the guest that the host did not move stays, one that it moved is not written over.
   await guest('git branch -q mine; git commit -q --allow-empty -m more; git branch -f side HEAD; git reset -q --soft HEAD~1');
