@@ -93,11 +93,14 @@ export async function findLosses(place: GuestPlace, input: LossInput): Promise<L
   const found = answers.filter(({ path }) => !controlPaths.has(path));
   const inTheWay = found.filter(({ path, kind }) => parents.has(path) && (kind === 'file' || kind === 'link')).map(({ path }) => path);
   const untouched = new Set(found.filter(({ path, kind }) => !now.has(path) && !parents.has(path) && kind !== 'file' && kind !== 'link').map(({ path }) => path));
+  // A link that was sent and goes away is judged by itself; what is below its path is not there yet.
+  const leaving = new Set([...inTheWay, ...touched.filter((path) => before.has(path) && !now.has(path))]);
   const unlike = found.filter((actual) => !isAsSent(actual, pending.get(actual.path)) && !isAsSent(actual, now.get(actual.path))
-    && !untouched.has(actual.path) && !(actual.kind === 'other' && isBelow(actual.path, inTheWay)));
+    && !untouched.has(actual.path) && !(actual.kind === 'other' && isBelow(actual.path, leaving)));
   const above = directoriesOf(before.keys());
-  const emptied = unlike.flatMap(({ path, kind }) => (kind === 'dir' && above.has(path) ? [path] : []));
-  const differing = unlike.filter(({ path }) => !emptied.includes(path));
+  const isEmptied = ({ path, kind }: Differing): boolean => kind === 'dir' && above.has(path);
+  const emptied = unlike.filter(isEmptied).map(({ path }) => path);
+  const differing = unlike.filter((actual) => !isEmptied(actual));
   // What the guest deleted holds nothing that could be lost.
   const edited = differing.filter(({ kind }) => kind !== 'none');
   const suspects = answers.filter(({ path }) => controlPaths.has(path));
@@ -133,8 +136,8 @@ async function lostHistory(place: GuestPlace, { git, record, kept, branches, sus
   return lost;
 }
 
-function isBelow(path: string, others: readonly string[]): boolean {
-  return others.some((other) => path.startsWith(`${other}/`));
+function isBelow(path: string, others: ReadonlySet<string>): boolean {
+  return [...directoriesOf([path])].some((above) => others.has(above));
 }
 
 function directoriesOf(paths: Iterable<string>): Set<string> {
