@@ -1,15 +1,9 @@
 // The files of a workspace as they were sent, and their encoding: NUL-terminated records, so that any name fits.
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import type { WorkFile } from './host/types.ts';
 
 /** `mtimeNs`, `size`, `mode`: what the guest has since. `ctimeNs`, `ino`: by which the host's own changes are seen. */
-export interface ManifestEntry {
-  readonly kind: 'file' | 'link';
-  readonly mode: number;
-  readonly size: number;
-  readonly mtimeNs: bigint;
-  readonly ctimeNs: bigint;
-  readonly ino: bigint;
-}
+export type ManifestEntry = Omit<WorkFile, 'path'>;
 /** By path, a character a byte. */
 export type Manifest = ReadonlyMap<string, ManifestEntry>;
 
