@@ -22,12 +22,18 @@ export async function placeCommand<T extends Placed>({ flags, io }: CommandConte
   const wantsPlace = params.cwd === undefined && (params.user === undefined || params.user === 'root');
   if (!again && !wantsPlace && quiet) return params;
   const workspaces = await workspacesOf(daemon, params.ref);
-  const workspace = workspaces.find(({ guestPath }) => guestPath === params.cwd) ?? workspaces[0];
+  const workspace = params.cwd === undefined ? workspaces[0] : around(workspaces, params.cwd);
   if (workspace === undefined && again) throw noWorkspace(params.ref);
   if (workspace === undefined) return params;
   if (again) await prepareAgain(daemon, { ref: params.ref, workspace }, { io, interrupts, quiet });
   else if (!quiet) warn(movedLine(params.ref, workspace), io);
   return wantsPlace ? { ...params, cwd: workspace.guestPath } : params;
+}
+
+/** The innermost workspace that a directory is in. */
+function around(workspaces: readonly WorkspaceStatus[], cwd: string): WorkspaceStatus | undefined {
+  const inside = workspaces.filter(({ guestPath }) => cwd === guestPath || cwd.startsWith(`${guestPath}/`));
+  return inside.toSorted((a, b) => b.guestPath.length - a.guestPath.length)[0];
 }
 
 function warn(line: string | undefined, io: CommandContext['io']): void {

@@ -31,8 +31,19 @@ export function repositoryFlag(flags: Flags, more: readonly string[] = []): stri
   return [...workspaceFlags.map(({ name }) => name), ...more].find((name) => flags.value(name) !== undefined);
 }
 
-/** A path as typed, made absolute: the daemon has a working directory of its own. */
-export const absolutePath = (word: string): string => resolve(word);
+/**
+ * A path as typed, made absolute: the daemon has a working directory of its own.
+ * @throws bad_request for an empty one (a variable that is not set would mean this directory), and where this directory is gone
+ */
+export function absolutePath(word: string): string {
+  if (word === '') throw usageError('The path is empty', 'a dot is the current directory');
+  try {
+    return resolve(word);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    throw usageError('The current directory does not exist any more', 'change into one that does');
+  }
+}
 
 /** Parameters without what is left to the daemon's defaults. */
 export function prepareParams(ref: string, path: string, options: WorkspaceOptions): WorkspacePrepareParams {

@@ -28,7 +28,7 @@ const maxFileBytes = 1024 * 1024;
 const maxPostCreateBytes = 32 * 1024;
 
 /** Where mise looks in a directory, and asdf's file. */
-const miseFiles = ['mise.toml', '.mise.toml', 'mise/config.toml', '.mise/config.toml', '.config/mise.toml', '.config/mise/config.toml', '.tool-versions'];
+export const miseFiles: readonly string[] = ['mise.toml', '.mise.toml', 'mise/config.toml', '.mise/config.toml', '.config/mise.toml', '.config/mise/config.toml', '.tool-versions'];
 /** In the order of the specification. */
 const containerFiles = ['.devcontainer/devcontainer.json', '.devcontainer.json'];
 

@@ -15,7 +15,7 @@ export interface GuestGit {
   readonly branch?: string;
   readonly indexDigest: string;
   readonly indexTree?: string;
-  /** Branches by full name. */
+  /** Branches and the stash by full name. */
   readonly refs: ReadonlyMap<string, string>;
 }
 /** Whether work of this VM is already safe in the host's repository. */
@@ -28,15 +28,35 @@ export interface GuestPlace extends GuestTarget { readonly guestPath: string; re
 
 const fromStamp = ({ path, kind, mode, size, mtimeNs }: Stamp): Expected => ({ path, kind, mode, size, mtimeNs: BigInt(mtimeNs) });
 
+/** The link that leads to the last workspace gives way to a repository of that name. */
+export const linkPlace = '/root/repo';
+const isOurLink = (place: GuestPlace, there: Differing): boolean => place.guestPath === linkPlace && there.kind === 'link';
+
 /** `absent`: nothing is at the path; `other`: something that no prepare put there. */
 export async function findCheckout(place: GuestPlace, record: WorkspaceRecord | undefined): Promise<'absent' | 'ours' | 'other'> {
   const slash = place.guestPath.lastIndexOf('/');
   const [parent, name] = [place.guestPath.slice(0, slash) || '/', place.guestPath.slice(slash + 1)];
   const [there] = await checkTree(place, parent, [{ path: Buffer.from(name).toString('latin1'), kind: 'none', mode: 0, size: 0, mtimeNs: 0n }]);
-  if (there === undefined) return 'absent';
+  if (there === undefined || isOurLink(place, there)) return 'absent';
   if (record === undefined || there.kind !== 'dir') return 'other';
   const [noHead] = await checkTree(place, place.guestPath, [{ path: '.git/HEAD', kind: 'none', mode: 0, size: 0, mtimeNs: 0n }]);
   return noHead?.kind === 'file' ? 'ours' : 'other';
+}
+
+/**
+ * What a place without a record would lose, which a prepare that did not come to its end may have filled: files that are neither what it was about to
+ * send nor what is sent now, and commits of the guest.
+ */
+export async function findStrangers(place: GuestPlace, input: {
+  readonly pending: Manifest; readonly now: ReadonlyMap<string, ManifestEntry>; readonly head: string | undefined; readonly kept: Kept;
+}): Promise<readonly string[]> {
+  const { pending, now, head, kept } = input;
+  const expected = [...new Set([...pending.keys(), ...now.keys()])].map((path) => expectedOf(path, pending.get(path)));
+  const lost = (await checkTree(place, place.guestPath, expected))
+    .filter((actual) => actual.kind !== 'none' && !isAsSent(actual, now.get(actual.path))).map(({ path }) => path);
+  const git = await readGuestGit(place);
+  if (git?.head !== undefined && git.head !== head && !await kept.head(git.head)) lost.unshift('.git/HEAD');
+  return lost;
 }
 
 /** Undefined: the guest has no git, or what is there is no repository to it. */
@@ -45,7 +65,7 @@ export async function readGuestGit(place: GuestPlace): Promise<GuestGit | undefi
   if (result.code !== 0 && result.code !== scriptCode.noGit && result.stdout.length === 0) return undefined;
   const lines = result.stdout.toString('latin1').split('\n');
   const refs = new Map(lines.flatMap((line) => {
-    const match = /^ref ([0-9a-f]+) (refs\/heads\/.+)$/.exec(line);
+    const match = /^ref ([0-9a-f]+) (refs\/.+)$/.exec(line);
     return match === null ? [] : [[match[2]!, match[1]!] as const];
   }));
   const said = new Map(lines.map((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]));
@@ -65,6 +85,8 @@ export interface LossInput {
   readonly kept: Kept;
   /** Full names of the branches that will be written. */
   readonly branches: readonly string[];
+  /** All of it goes (`--clean`): whatever has a name there counts. */
+  readonly wipes: boolean;
 }
 export interface Losses {
   /** What would be lost and is not kept elsewhere: paths, `HEAD`, `.git/index`. */
@@ -107,7 +129,7 @@ export async function findLosses(place: GuestPlace, input: LossInput): Promise<L
   const room = { differing, emptied, inTheWay, untouched };
   // Refs of branches are not looked at as files: the guest's housekeeping may have packed them.
   const otherBranches = input.branches.filter((name) => name !== `refs/heads/${record.branch ?? ''}`);
-  if (edited.length === 0 && suspects.length === 0 && otherBranches.length === 0) return { ...room, lost: [] };
+  if (edited.length === 0 && suspects.length === 0 && otherBranches.length === 0 && !input.wipes) return { ...room, lost: [] };
   const git = await readGuestGit(place);
   const lost = [...await lostFiles(place, { edited, kept, hasGit: git !== undefined })];
   if (git === undefined) return { ...room, lost: [...suspects.map(({ path }) => path), ...lost] };
@@ -117,11 +139,11 @@ export async function findLosses(place: GuestPlace, input: LossInput): Promise<L
 }
 
 /** Commits and staged changes that nothing but the guest has, and that would lose their name. */
-async function lostHistory(place: GuestPlace, { git, record, kept, branches, suspects }: LossInput & { readonly git: GuestGit; readonly suspects: readonly Differing[] }): Promise<string[]> {
+async function lostHistory(place: GuestPlace, { git, record, kept, branches, suspects, wipes }: LossInput & { readonly git: GuestGit; readonly suspects: readonly Differing[] }): Promise<string[]> {
   const isSafe = async (commit: string): Promise<boolean> => Object.hasOwn(record.have['']?.commits ?? {}, commit) || kept.head(commit);
   const lost: string[] = [];
   if (git.head !== undefined && git.head !== record.head && !await isSafe(git.head)) lost.push('.git/HEAD');
-  for (const name of branches) {
+  for (const name of wipes ? git.refs.keys() : branches) {
     const commit = git.refs.get(name);
     if (commit !== undefined && commit !== git.head && !await isSafe(commit)) lost.push(`.git/${name}`);
   }
@@ -181,5 +203,12 @@ export function wouldOverwrite(vmName: string, guestPath: string, lost: readonly
   const more = lost.length > 3 ? ` and ${lost.length - 3} more` : '';
   return new BangerError('workspace.would_overwrite', `The guest of ${vmName} has work in ${guestPath} that would be overwritten: ${paths.slice(0, 3).join(', ')}${more}`, {
     hint: `banger vm workspace pull ${vmName} keeps it in the host's repository; --force overwrites it`, detail: { paths, count: lost.length },
+  });
+}
+
+/** For a place that holds something which no prepare of this repository put there. */
+export function placeTaken(vmName: string, guestPath: string): BangerError {
+  return new BangerError('workspace.would_overwrite', `The guest of ${vmName} has something else at ${guestPath}`, {
+    hint: 'choose another place with --guest-path; --force writes into it, --force --clean replaces it', detail: { paths: [guestPath], count: 1 },
   });
 }

@@ -4,10 +4,11 @@ import { dirname, join } from 'node:path';
 import type { CallContext, JobContext, Vm } from '../../core/plugin-api.ts';
 import type { WorkspacePrepareResult } from '../../core/api.ts';
 import { keptIn } from './back/kept.ts';
+import { miseFiles } from './bootstrap-plan.ts';
 import { changesSince } from './changes.ts';
 import { lockOptions } from './deps.ts';
 import type { WorkspaceDeps } from './deps.ts';
-import { findCheckout, findLosses, stillThere, wouldOverwrite } from './guest-state.ts';
+import { findCheckout, findLosses, findStrangers, linkPlace, placeTaken, stillThere, wouldOverwrite } from './guest-state.ts';
 import type { GuestPlace, Losses } from './guest-state.ts';
 import { miseScript } from './guest/scripts.ts';
 import { runScript } from './guest/script.ts';
@@ -76,7 +77,10 @@ class Prepare {
     const changes = isFresh ? { send: [...now.keys()], remove: [] } : changesSince(before, now);
     const refs = await readStagedRefs(staged, isFresh ? undefined : record.refs);
     call.stage('check', `${plan.guestPath} in the guest`);
-    const losses = await this.#losses({ there, record, before, now, branches: refs.branches, touched: [...(params.clean ? before.keys() : changes.send), ...changes.remove] });
+    const losses = await this.#losses({
+      there, record, before, now, known: known !== undefined, head: staged.headCommit, branches: refs.branches,
+      touched: [...(params.clean ? before.keys() : changes.send), ...changes.remove],
+    });
     await records.savePending(vm, plan.guestPath, now);
     await this.#makeRoom({ there, isFresh, losses, remove: changes.remove });
     const sent = await this.#send(staged, { git: refs.git, send: changes.send, now, movedHead: losses?.movedHead });
@@ -94,18 +98,21 @@ class Prepare {
   async #losses(input: {
     readonly there: 'absent' | 'ours' | 'other'; readonly record: WorkspaceRecord | undefined; readonly before: Manifest;
     readonly now: ReadonlyMap<string, ManifestEntry>; readonly touched: readonly string[]; readonly branches: readonly string[];
+    readonly known: boolean; readonly head: string | undefined;
   }): Promise<Losses | undefined> {
     const { plan, vm, params } = this.#work;
     if (input.there === 'absent') return undefined;
-    if (input.record === undefined) {
-      // Cut short the first time, it holds nothing but what we sent.
-      const pending = await this.#deps.records.pending(vm, plan.guestPath);
-      if (!params.force && !params.clean && pending.size === 0) throw wouldOverwrite(vm.name, plan.guestPath, [plan.guestPath]);
-      return undefined;
-    }
     const kept = await keptIn(this.#deps.exec, plan.repo, vm.name);
     const pending = await this.#deps.records.pending(vm, plan.guestPath);
-    const losses = await findLosses(this.#place, { ...input, record: input.record, pending, kept });
+    if (input.record === undefined) {
+      if (params.force) return undefined;
+      if (input.known || pending.size === 0) throw placeTaken(vm.name, plan.guestPath);
+      // Cut short the first time, it holds what we sent, and what was done there since.
+      const strangers = await findStrangers(this.#place, { pending, now: input.now, head: input.head, kept });
+      if (strangers.length > 0) throw wouldOverwrite(vm.name, plan.guestPath, strangers);
+      return undefined;
+    }
+    const losses = await findLosses(this.#place, { ...input, record: input.record, pending, kept, wipes: params.clean });
     if (losses.lost.length > 0 && !params.force) throw wouldOverwrite(vm.name, plan.guestPath, losses.lost);
     return losses;
   }
@@ -115,6 +122,7 @@ class Prepare {
   }): Promise<void> {
     const { plan, params, vm } = this.#work;
     const { guestPath } = plan;
+    if (there === 'absent' && guestPath === linkPlace) await removeFiles(this.#place, '/root', ['repo']);
     if (there !== 'absent' && params.clean) await wipeTree(this.#place, guestPath);
     if (isFresh && dirname(guestPath) !== '/root') await makeDirs(this.#place, dirname(guestPath));
     if (params.clean) return;
@@ -152,8 +160,8 @@ class Prepare {
 
   async #finish(now: Manifest): Promise<void> {
     const { plan } = this.#work;
-    if (/^\/root\/[^/]+$/.test(plan.guestPath) && plan.guestPath !== '/root/repo') await linkPath(this.#place, '/root/repo', plan.guestPath);
-    if (!['.mise.toml', 'mise.toml', '.tool-versions', 'mise/config.toml', '.config/mise.toml'].some((path) => now.has(path))) return;
+    if (/^\/root\/[^/]+$/.test(plan.guestPath) && plan.guestPath !== linkPlace) await linkPath(this.#place, linkPlace, plan.guestPath);
+    if (!miseFiles.some((path) => now.has(path))) return;
     // Never fatal: a person can trust it by hand.
     const result = await runScript(this.#place, { script: miseScript, args: [plan.guestPath], idleLimitMs: this.#place.limitMs }).catch((error: unknown) => error);
     this.#deps.log.debug({ vm: this.#work.vm.name, result: result instanceof Error ? result.message : 'done' }, 'mise was asked to trust the workspace');

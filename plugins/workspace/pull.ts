@@ -9,6 +9,7 @@ import type { CallContext, JobContext, Vm } from '../../core/plugin-api.ts';
 import { importWork, quarantineDir } from './back/import.ts';
 import { lockOptions } from './deps.ts';
 import type { WorkspaceDeps } from './deps.ts';
+import { linkPlace } from './guest-state.ts';
 import { pullScript } from './guest/scripts.ts';
 import { runScript, scriptFailure } from './guest/script.ts';
 import { openRepository } from './host/repository.ts';
@@ -34,7 +35,8 @@ export async function pullWorkspace(deps: WorkspaceDeps, params: PullParams, cal
 
 /** @throws not_found when nothing was prepared there */
 export function requireRecord({ records }: Pick<WorkspaceDeps, 'records'>, vm: Vm, guestPath: string | undefined): WorkspaceRecord {
-  const record = records.find(vm, guestPath);
+  // The link at the usual place leads to the last one.
+  const record = records.find(vm, guestPath) ?? (guestPath === linkPlace ? records.find(vm) : undefined);
   if (record === undefined) {
     throw new BangerError('not_found', `VM ${vm.name} has no workspace${guestPath === undefined ? '' : ` at ${guestPath}`}`, { hint: `banger vm workspace prepare ${vm.name} puts one in` });
   }

@@ -22,7 +22,7 @@ const addAll = `GIT_INDEX_FILE="$i" git -c advice.addEmbeddedRepo=false add -A .
 /** `$1` directory. Says what HEAD and index are. */
 export const stateScript = `${enter}printf 'head %s\\n' "$(git rev-parse -q --verify 'HEAD^{commit}' 2>/dev/null)"
 printf 'branch %s\\n' "$(git symbolic-ref -q --short HEAD)"
-git for-each-ref --format='ref %(objectname) %(refname)' refs/heads
+git for-each-ref --format='ref %(objectname) %(refname)' refs/heads refs/stash
 printf 'index %s\\n' "$(git ls-files -s -z | git hash-object --stdin)"
 i="$d/banger-$2.index"
 trap 'rm -f "$i" "$i.lock"' EXIT

@@ -4,7 +4,9 @@ import { BangerError } from '../../../core/plugin-api.ts';
 const maxName = 64;
 const maxPathBytes = 1024;
 /** The guest's own system, and what lets people into it. `lib*` has many names. */
-const reserved = ['/root/.ssh', '/etc', '/proc', '/sys', '/dev', '/run', '/usr', '/bin', '/sbin', '/boot'];
+const reserved = ['/etc', '/proc', '/sys', '/dev', '/run', '/usr', '/bin', '/sbin', '/boot', '/var/lib', '/var/cache', '/var/log'];
+/** Directories that others share: below them there is room. */
+const shared = new Set(['/', '/root', '/home', '/var', '/tmp', '/var/tmp', '/opt', '/srv', '/mnt', '/media']);
 
 /** `/root/<name>`: leading dots and bytes other than letters, digits, `.`, `_` and `-` become `_`. */
 export function defaultGuestPath(name: string): string {
@@ -20,9 +22,11 @@ export function requireGuestPath(path: string): string {
   if (parts.includes('..')) throw refused(path, 'has .. in it');
   if (/\p{Cc}/u.test(path)) throw refused(path, 'has a control character in it');
   if (Buffer.byteLength(clean) > maxPathBytes) throw refused(path, `is longer than ${maxPathBytes} bytes`);
-  if (clean === '/' || clean === '/root') throw refused(path, 'is not a place for a repository');
+  if (shared.has(clean)) throw refused(path, 'is not a place for a repository');
   const owner = reserved.find((dir) => clean === dir || clean.startsWith(`${dir}/`)) ?? (clean.startsWith('/lib') ? `/${parts[0]}` : undefined);
   if (owner !== undefined) throw refused(path, `is in ${owner}, which belongs to the guest itself`);
+  // Keys, settings and caches of root, our own log among them.
+  if (parts[0] === 'root' && parts[1]!.startsWith('.')) throw refused(path, `is in /root/${parts[1]}, which belongs to the guest itself`);
   if (parts.includes('.git')) throw refused(path, 'is in a git directory');
   return clean;
 }

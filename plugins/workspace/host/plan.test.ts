@@ -45,6 +45,10 @@ describe('refuses', () => {
     [{ guestPath: 'relative' }, /not absolute/],
     [{ guestPath: '/root/../etc' }, /\.\./],
     [{ guestPath: '/etc/x' }, /\/etc/],
+    [{ guestPath: '/root/.ssh' }, /\.ssh/],
+    [{ guestPath: '/root/.cache/x' }, /\.cache/],
+    [{ guestPath: '/home' }, /not a place/],
+    [{ guestPath: '/var/lib/x' }, /\/var\/lib/],
   ] as const)('%j', async (options, message) => {
     const error = await failureOf(world.plan(simple(), options));
     expect(error).toMatchObject({ code: 'bad_request', message: expect.stringMatching(message) });
