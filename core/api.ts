@@ -319,5 +319,7 @@ export interface WorkspacePullResult {
   readonly commits: number;
   /** Files that differ between base and worktree. */
   readonly changedFiles: number;
+  /** Paths of submodules and nested repositories whose own work is in the guest only. */
+  readonly leftBehind: readonly string[];
   readonly notices: readonly string[];
 }

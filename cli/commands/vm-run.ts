@@ -84,7 +84,7 @@ async function runVm(ctx: CommandContext, call: RunCall): Promise<number> {
   }
   // In this order: what is not back yet keeps its VM.
   const settle = async (): Promise<void> => {
-    if (flags.on('pull')) await bringBack(daemon, vm, shown);
+    if (flags.on('pull')) await bringBack(daemon, vm, { shown, wholly: remove });
     await removeThis?.();
   };
   const code = await runAndSettle(() => runCommandIn({ vm, cwd: workspace?.workspace.guestPath }, ctx, call), settle, io);

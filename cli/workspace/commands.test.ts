@@ -60,7 +60,7 @@ test('status: a table, or JSON', async () => {
 });
 
 describe('pull', () => {
-  const pulled = { operation: 'op-1', hostPath: '/home/a/app', refs: { base: 'b', worktree: 'w' }, commits: 0, changedFiles: 1, notices: [] };
+  const pulled = { operation: 'op-1', hostPath: '/home/a/app', refs: { base: 'b', worktree: 'w' }, commits: 0, changedFiles: 1, leftBehind: [], notices: [] };
   const methods = (pull: Answer = () => pulled): Record<string, Answer> => ({
     'vm.show': ({ params }) => ({ vm: daemon.vms.find(({ id, name }) => id === params['ref'] || name === params['ref']) }),
     'vm.workspace.status': () => ({ workspaces: [{ ...workspace, moved: false }] }), 'vm.workspace.pull': pull,

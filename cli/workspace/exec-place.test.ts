@@ -80,6 +80,8 @@ describe('a repository that moved on', () => {
     has(workspace(), workspace({ guestPath: '/root/other', ...moved }));
     expect(await banger('vm', 'exec', 'devbox', '--', 'make')).toMatchObject({ err: '' });
     expect(await banger('vm', 'exec', 'devbox', '-w', '/root/other', '--', 'make')).toMatchObject({ err: warning });
+    expect(await banger('vm', 'exec', 'devbox', '-w', '/root/other/src', '--', 'make')).toMatchObject({ err: warning });
+    expect(await banger('vm', 'exec', 'devbox', '-w', '/root/othe', '--', 'make')).toMatchObject({ err: '' });
   });
   test('that has no commit, or is gone, needs no warning', async () => {
     const { hostHead: _, ...gone } = workspace({ moved: true });

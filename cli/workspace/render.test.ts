@@ -10,7 +10,7 @@ import { movedLine, statusTable } from './status.ts';
 
 const workspace: WorkspaceStatus = { guestPath: '/root/app', hostPath: '/home/a/app', mode: 'shallow', preparedAt: '2026-01-01T00:00:00Z', moved: false };
 const pulled = (commits: number, changedFiles: number, hostPath = '/home/a/app') => ({
-  vm: { id: 'x', name: 'box' }, result: { operation: 'op-1', hostPath, refs: { base: 'b', worktree: 'w' }, commits, changedFiles, notices: [] },
+  vm: { id: 'x', name: 'box' }, result: { operation: 'op-1', hostPath, refs: { base: 'b', worktree: 'w' }, commits, changedFiles, leftBehind: [], notices: [] },
 });
 
 test('a prepare in one line', () => {

@@ -23,7 +23,7 @@ const prepared = (): WorkspacePrepareResult => ({
   files: 3, sentFiles: 3, sentBytes: 2048, removedFiles: 0, notices: ['2 untracked files are not sent; --include-untracked sends them'],
 });
 const pulled = (extra: object = {}): object => ({
-  operation: 'op-1', hostPath: repo, refs: { base: 'refs/banger/fresh/op-1/base', worktree: 'refs/banger/fresh/op-1/worktree' }, commits: 1, changedFiles: 2, notices: [], ...extra,
+  operation: 'op-1', hostPath: repo, refs: { base: 'refs/banger/fresh/op-1/base', worktree: 'refs/banger/fresh/op-1/worktree' }, commits: 1, changedFiles: 2, leftBehind: [], notices: [], ...extra,
 });
 /** `vm.show` knows the new VM. */
 const world = (methods: Record<string, Answer> = {}, code = 0): void => {
@@ -225,6 +225,13 @@ describe('--pull', () => {
       code: 1, err: 'banger: The objects are not whole\n  hint: fresh is kept with its work: banger vm workspace pull fresh\n(op-fake01)\n',
     });
     expect(daemon.called('vm.delete')).toEqual([]);
+  });
+  test('that leaves work behind keeps a VM that was to go, and no other', async () => {
+    world({ 'vm.workspace.pull': () => pulled({ leftBehind: ['lib', 'new'] }) });
+    const { code, err } = await banger('vm', 'run', repo, '-q', '--rm', '--pull', '--', 'make');
+    expect([code, err]).toEqual([1, 'banger: The work inside lib, new is in the guest only, as these are repositories of their own\n  hint: fresh is kept with its work: banger vm workspace pull fresh\n']);
+    expect(daemon.called('vm.delete')).toEqual([]);
+    expect(await banger('vm', 'run', repo, '-q', '--pull', '--', 'make')).toMatchObject({ code: 0 });
   });
   test('a command that did not run exits 125, after a pull all the same', async () => {
     world({ 'vm.exec': fail('operation_failed', 'The agent is gone'), 'vm.workspace.pull': fail('not_running', 'VM fresh is not running') });

@@ -47,11 +47,15 @@ export class WorkNotBack extends BangerError {
   }
 }
 
-/** Pulls the work and says what came. @throws WorkNotBack */
-export async function bringBack(daemon: Daemon, vm: Target, shown: OperationCall): Promise<void> {
+/** Pulls the work and says what came. `wholly`: the VM is about to go, so what stays in it is an error. @throws WorkNotBack */
+export async function bringBack(daemon: Daemon, vm: Target, { shown, wholly }: { readonly shown: OperationCall; readonly wholly: boolean }): Promise<void> {
   try {
     const pulled = await pullWork(daemon, { ref: vm.id }, shown);
     if (!shown.quiet) shown.io.err(`banger: ${pulledLine(pulled, process.cwd())}\n`);
+    const { leftBehind } = pulled.result;
+    if (!wholly || leftBehind.length === 0) return;
+    const more = leftBehind.length > 3 ? ` and ${leftBehind.length - 3} more` : '';
+    throw new BangerError('operation_failed', `The work inside ${leftBehind.slice(0, 3).join(', ')}${more} is in the guest only, as these are repositories of their own`);
   } catch (error) {
     throw new WorkNotBack(error, vm);
   }

@@ -1,5 +1,5 @@
 // What the methods of this plugin work with.
-import type { Activity, Exec, GuestAgent, HostInfo, KeyedLock, LockOptions, Logger, RunJob, Vm, Vms } from '../../core/plugin-api.ts';
+import type { Activity, Exec, GuestAgent, HostInfo, KeyedLock, LockOptions, Logger, RunJob, Vms } from '../../core/plugin-api.ts';
 import type { GuestFiles } from '../copy/capability.ts';
 import type { Records } from './record.ts';
 import type { WorkspaceConfig } from './schema.ts';
@@ -28,6 +28,6 @@ export interface WorkspaceDeps {
 const lockLimitMs = 10 * 60_000;
 
 /** One prepare or pull of a VM at a time. */
-export function lockOptions(vm: Vm, holder: string, signal: AbortSignal): LockOptions {
-  return { holder, subject: `The workspace of ${vm.name}`, signal, waitMs: lockLimitMs };
+export function lockOptions(vmName: string, holder: string, signal: AbortSignal): LockOptions {
+  return { holder, subject: `The workspace of ${vmName}`, signal, waitMs: lockLimitMs };
 }

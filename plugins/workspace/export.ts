@@ -1,8 +1,9 @@
 // vm.workspace.export: what the guest has beyond a commit, as a binary patch.
-import { serveGuestProcess } from '../../core/plugin-api.ts';
+import { serveGuestProcess, timedOut } from '../../core/plugin-api.ts';
 import type { CallContext, GuestProcess } from '../../core/plugin-api.ts';
 import { readGuestGit } from './guest-state.ts';
 import { exportScript } from './guest/scripts.ts';
+import { endWhenSilent } from './guest/silence.ts';
 import { scriptCode, scriptFailure } from './guest/script.ts';
 import { requireRecord } from './pull.ts';
 import type { WorkspaceDeps } from './deps.ts';
@@ -22,9 +23,10 @@ export async function exportWorkspace(deps: WorkspaceDeps, params: ExportParams,
     throw scriptFailure({ code: scriptCode.noGit, stdout: Buffer.alloc(0), said: [] }, { vm, guestPath, what: 'Exporting the work' });
   }
   const release = deps.activity.hold(`workspace export ${vm.name}`);
-  const start = async (signal: AbortSignal): Promise<GuestProcess> => deps.agent.exec(vm, {
+  const limitMs = deps.config.pull_timeout_seconds * 1000 * deps.host.slowdown;
+  const start = async (signal: AbortSignal): Promise<GuestProcess> => endWhenSilent(await deps.agent.exec(vm, {
     command: ['sh', '-c', exportScript, 'banger', guestPath, call.opId, params.baseCommit ?? ''], env: { LC_ALL: 'C' }, cwd: '/', stdin: false,
-  }, signal);
+  }, signal), { limitMs, expired: () => timedOut(`the guest of ${vm.name}, which said nothing of its patch`, limitMs) });
   const ticket = call.peer.offerStream(
     (stream) => { void serveGuestProcess(stream, { start, opId: call.opId, log }).finally(release); },
     release);

@@ -59,9 +59,12 @@ export async function findStrangers(place: GuestPlace, input: {
   return lost;
 }
 
+/** Some thousand branches. */
+const maxStateBytes = 1024 * 1024;
+
 /** Undefined: the guest has no git, or what is there is no repository to it. */
 export async function readGuestGit(place: GuestPlace): Promise<GuestGit | undefined> {
-  const result = await runScript(place, { script: stateScript, args: [place.guestPath, place.opId], idleLimitMs: place.limitMs });
+  const result = await runScript(place, { script: stateScript, args: [place.guestPath, place.opId], idleLimitMs: place.limitMs, maxStdoutBytes: maxStateBytes });
   if (result.code !== 0 && result.code !== scriptCode.noGit && result.stdout.length === 0) return undefined;
   const lines = result.stdout.toString('latin1').split('\n');
   const refs = new Map(lines.flatMap((line) => {
@@ -85,6 +88,8 @@ export interface LossInput {
   readonly kept: Kept;
   /** Full names of the branches that will be written. */
   readonly branches: readonly string[];
+  /** Of the index that is about to be sent: an earlier try may have brought it. */
+  readonly indexDigest: string;
   /** All of it goes (`--clean`): whatever has a name there counts. */
   readonly wipes: boolean;
 }
@@ -139,7 +144,7 @@ export async function findLosses(place: GuestPlace, input: LossInput): Promise<L
 }
 
 /** Commits and staged changes that nothing but the guest has, and that would lose their name. */
-async function lostHistory(place: GuestPlace, { git, record, kept, branches, suspects, wipes }: LossInput & { readonly git: GuestGit; readonly suspects: readonly Differing[] }): Promise<string[]> {
+async function lostHistory(place: GuestPlace, { git, record, kept, branches, suspects, wipes, indexDigest }: LossInput & { readonly git: GuestGit; readonly suspects: readonly Differing[] }): Promise<string[]> {
   const isSafe = async (commit: string): Promise<boolean> => Object.hasOwn(record.have['']?.commits ?? {}, commit) || kept.head(commit);
   const lost: string[] = [];
   if (git.head !== undefined && git.head !== record.head && !await isSafe(git.head)) lost.push('.git/HEAD');
@@ -147,7 +152,7 @@ async function lostHistory(place: GuestPlace, { git, record, kept, branches, sus
     const commit = git.refs.get(name);
     if (commit !== undefined && commit !== git.head && !await isSafe(commit)) lost.push(`.git/${name}`);
   }
-  if (git.indexDigest !== record.indexDigest && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.push('.git/index');
+  if (![record.indexDigest, indexDigest].includes(git.indexDigest) && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.push('.git/index');
   if (!suspects.some(({ path }) => path.startsWith('.git/modules/'))) return lost;
   // What a submodule has beyond its commit then is never brought back, so it is nowhere safe but there.
   for (const [path, have] of Object.entries(record.have)) {

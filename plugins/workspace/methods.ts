@@ -46,8 +46,8 @@ export function pullMethod(deps: WorkspaceDeps): RpcMethod<typeof schema.pullPar
     effect: 'write', operation: 'vm.workspace.pull', params: schema.pullParams, result: schema.pullResult,
     errors: [...refErrors, 'workspace.no_git', 'workspace.rejected', 'workspace.too_large', 'missing_requirement', 'timeout', 'busy'],
     async handler(params, call) {
-      const { notices, ...result } = await pullWorkspace(deps, params, call);
-      return { ...result, notices: [...notices] };
+      const { notices, leftBehind, ...result } = await pullWorkspace(deps, params, call);
+      return { ...result, leftBehind: [...leftBehind], notices: [...notices] };
     },
   };
 }

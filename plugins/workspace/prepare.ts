@@ -22,8 +22,8 @@ import type { Manifest, ManifestEntry } from './manifest.ts';
 import { makeStaging, removeStaging } from './record.ts';
 import type { PrepareParams, Stamp, WorkspaceRecord } from './schema.ts';
 import { sendParts } from './send.ts';
-import { readStagedRefs } from './staged-refs.ts';
-import type { StagedRefs } from './staged-refs.ts';
+import { readSmallFiles } from './small-files.ts';
+import type { StagedSmallFiles } from './small-files.ts';
 import { viewOf } from './view.ts';
 
 /** How long the guest's own git may be silent while it tells HEAD and index. */
@@ -36,15 +36,20 @@ export async function prepareWorkspace(deps: WorkspaceDeps, params: PrepareParam
   const plan = await planWorkspace(deps.exec, params.path, {
     mode, includeUntracked, ...(branch === undefined ? {} : { branch }), ...(from === undefined ? {} : { from }), ...(guestPath === undefined ? {} : { guestPath }),
   }, { signal: call.signal });
-  const vm = await deps.vms.running(params.ref, call.signal);
-  return deps.locks.run(vm.id, lockOptions(vm, 'workspace prepare', call.signal), () => deps.runJob({ vmDir: vm.dir, purpose: 'prepare' }, call, async (job) => {
+  const { id, name } = await deps.vms.running(params.ref, call.signal);
+  return deps.locks.run(id, lockOptions(name, 'workspace prepare', call.signal), async () => inJob(await deps.vms.running(id, call.signal)));
+
+  // Once more, as the wait for others may have been long.
+  function inJob(vm: Vm): Promise<WorkspacePrepareResult> {
+    return deps.runJob({ vmDir: vm.dir, purpose: 'prepare' }, call, async (job) => {
     const dir = await makeStaging(vm, 'prepare');
     try {
       return await new Prepare(deps, { params, plan, vm, dir, call, job }).run();
     } finally {
       await removeStaging(vm, 'prepare');
     }
-  }));
+  });
+  }
 }
 
 interface Work { readonly params: PrepareParams; readonly plan: HostPlan; readonly vm: Vm; readonly dir: string; readonly call: CallContext; readonly job: JobContext }
@@ -75,22 +80,24 @@ class Prepare {
     const now = new Map<string, ManifestEntry>(staged.files.map(({ path, ...entry }) => [path, entry]));
     const before: Manifest = record === undefined ? new Map() : await records.files(vm, plan.guestPath);
     const changes = isFresh ? { send: [...now.keys()], remove: [] } : changesSince(before, now);
-    const refs = await readStagedRefs(staged, isFresh ? undefined : record.refs);
+    const small = await readSmallFiles(staged, isFresh ? undefined : record.smallFiles);
     call.stage('check', `${plan.guestPath} in the guest`);
     const losses = await this.#losses({
-      there, record, before, now, known: known !== undefined, head: staged.headCommit, branches: refs.branches,
+      there, record, before, now, known: known !== undefined, head: staged.headCommit, indexDigest: staged.indexDigest, branches: small.branches,
       touched: [...(params.clean ? before.keys() : changes.send), ...changes.remove],
     });
+    // A wipe leaves no commit to name.
+    const movedHead = params.clean ? undefined : losses?.movedHead;
     await records.savePending(vm, plan.guestPath, now);
     await this.#makeRoom({ there, isFresh, losses, remove: changes.remove });
-    const sent = await this.#send(staged, { git: refs.git, send: changes.send, now, movedHead: losses?.movedHead });
+    const sent = await this.#send(staged, { git: small.git, send: changes.send, now, movedHead });
     for (const path of changes.send) if (!sent.work.has(path)) now.delete(path);
     for (const [path, entry] of sent.work) now.set(path, entry);
     await this.#finish(now);
-    const done = await this.#remember(staged, now, refs);
+    const done = await this.#remember(staged, now, small);
     return {
       workspace: viewOf(done), files: now.size, sentFiles: sent.work.size, sentBytes: sent.bytes, removedFiles: changes.remove.length,
-      notices: [...plan.notices, ...(losses?.movedHead === undefined ? [] : [`the guest's commits up to ${losses.movedHead.slice(0, 12)} stay in it as refs/banger/before/${call.opId}`])],
+      notices: [...plan.notices, ...(movedHead === undefined ? [] : [`the guest's commits up to ${movedHead.slice(0, 12)} stay in it as refs/banger/before/${call.opId}`])],
     };
   }
 
@@ -98,7 +105,7 @@ class Prepare {
   async #losses(input: {
     readonly there: 'absent' | 'ours' | 'other'; readonly record: WorkspaceRecord | undefined; readonly before: Manifest;
     readonly now: ReadonlyMap<string, ManifestEntry>; readonly touched: readonly string[]; readonly branches: readonly string[];
-    readonly known: boolean; readonly head: string | undefined;
+    readonly known: boolean; readonly head: string | undefined; readonly indexDigest: string;
   }): Promise<Losses | undefined> {
     const { plan, vm, params } = this.#work;
     if (input.there === 'absent') return undefined;
@@ -167,7 +174,7 @@ class Prepare {
     this.#deps.log.debug({ vm: this.#work.vm.name, result: result instanceof Error ? result.message : 'done' }, 'mise was asked to trust the workspace');
   }
 
-  async #remember(staged: Staged, now: Manifest, { values }: StagedRefs): Promise<WorkspaceRecord> {
+  async #remember(staged: Staged, now: Manifest, { values }: StagedSmallFiles): Promise<WorkspaceRecord> {
     const { plan, vm, params, dir } = this.#work;
     const stampOf = async (path: string): Promise<Stamp> => {
       const stat = await lstat(onDisk(staged.bases[0]!, path), { bigint: true });
@@ -178,7 +185,7 @@ class Prepare {
       ...(plan.repo.head.commit === undefined ? {} : { hostHead: plan.repo.head.commit }), includeUntracked: params.includeUntracked, preparedAt: new Date().toISOString(),
       ...(params.branch === undefined ? {} : { ownBranch: { name: params.branch, ...(params.from === undefined ? {} : { from: params.from }) } }),
       ...(staged.headCommit === undefined ? {} : { head: staged.headCommit }), ...(staged.headBranch === undefined ? {} : { branch: staged.headBranch }),
-      indexDigest: staged.indexDigest, baseTree: staged.baseTree, refs: values, have: structuredClone(staged.have) as WorkspaceRecord['have'],
+      indexDigest: staged.indexDigest, baseTree: staged.baseTree, smallFiles: values, have: structuredClone(staged.have) as WorkspaceRecord['have'],
       control: await Promise.all(staged.control.map(stampOf)), index: await stampOf('.git/index'),
     };
     await this.#deps.records.save(vm, record, { files: now, objectsDir: join(dir, 'objects') });

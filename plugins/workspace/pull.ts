@@ -1,12 +1,12 @@
 // vm.workspace.pull: the guest's commits and its uncommitted state arrive in the host's repository, as objects under refs of our own.
-import { createWriteStream } from 'node:fs';
-import { once } from 'node:events';
-import { finished } from 'node:stream/promises';
+import { open } from 'node:fs/promises';
+import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { WorkspacePullResult } from '../../core/api.ts';
 import { BangerError, operationFailed } from '../../core/plugin-api.ts';
 import type { CallContext, JobContext, Vm } from '../../core/plugin-api.ts';
 import { importWork, quarantineDir } from './back/import.ts';
+import { findLeftBehind } from './back/left-behind.ts';
 import { lockOptions } from './deps.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { linkPlace } from './guest-state.ts';
@@ -23,7 +23,7 @@ export async function pullWorkspace(deps: WorkspaceDeps, params: PullParams, cal
   const record = requireRecord(deps, vm, params.guestPath);
   const repo = await openRepository(deps.exec, params.path ?? record.hostPath, { signal: call.signal });
   const quarantine = quarantineDir(repo, call.opId);
-  return deps.locks.run(vm.id, lockOptions(vm, 'workspace pull', call.signal), () => deps.runJob({ vmDir: vm.dir, purpose: 'pull', quarantine }, call, async (job) => {
+  return deps.locks.run(vm.id, lockOptions(vm.name, 'workspace pull', call.signal), () => deps.runJob({ vmDir: vm.dir, purpose: 'pull', quarantine }, call, async (job) => {
     const dir = await makeStaging(vm, 'pull');
     try {
       return await pull(deps, { vm, record, repo, dir, call, job });
@@ -56,7 +56,12 @@ async function pull(deps: WorkspaceDeps, work: Pull): Promise<WorkspacePullResul
     ...(header.head === undefined ? {} : { head: header.head }), ...(header.index === undefined ? {} : { indexTree: header.index }),
     base: { tree: record.baseTree, objectsDir: baseObjectsDir(vm, record), ...(record.head === undefined ? {} : { commit: record.head }) },
   }, { signal: call.signal, mark: job.mark });
-  return { operation: call.opId, hostPath: repo.root, refs, commits, changedFiles, notices: noticesOf(said, header) };
+  const leftBehind = await findLeftBehind(deps.exec, repo, { refs, said, signal: call.signal });
+  const notices = header.index === undefined ? ['the index of the guest is not merged, so it is left out; the worktree holds the files as they are'] : [];
+  return {
+    operation: call.opId, hostPath: repo.root, refs, commits, changedFiles, leftBehind,
+    notices: [...notices, ...leftBehind.map((path) => `the work inside ${path}, a repository of its own, stays in the guest`)],
+  };
 }
 
 interface Header { readonly head?: string; readonly index?: string; readonly worktree: string }
@@ -65,7 +70,7 @@ const maxHeaderBytes = 512;
 
 /** The script's one line, and the pack behind it into a file. */
 async function receive(deps: WorkspaceDeps, { vm, record, call }: Pull, packFile: string): Promise<{ readonly header: Header; readonly said: readonly string[] }> {
-  const file = createWriteStream(packFile, { mode: 0o600 });
+  const file = await open(packFile, 'wx', 0o600);
   const maxBytes = deps.config.max_pull_mib * 1_048_576;
   let start = Buffer.alloc(0);
   let header: Header | undefined;
@@ -84,7 +89,7 @@ async function receive(deps: WorkspaceDeps, { vm, record, call }: Pull, packFile
       throw new BangerError('workspace.too_large', `The work in the guest of ${vm.name} is larger than ${deps.config.max_pull_mib} MiB`, { hint: '[plugins.workspace] max_pull_mib in the configuration is the limit' });
     }
     call.stage('collect', `${Math.floor(bytes / 1_048_576)} MiB`);
-    if (!file.write(rest)) await once(file, 'drain', { signal: call.signal });
+    await writeAll(file, rest);
   };
   try {
     const result = await runScript({ agent: deps.agent, vm, signal: call.signal }, {
@@ -93,11 +98,17 @@ async function receive(deps: WorkspaceDeps, { vm, record, call }: Pull, packFile
     });
     if (result.code !== 0) throw scriptFailure(result, { vm, guestPath: record.guestPath, what: 'Collecting the work' });
     if (header === undefined) throw operationFailed(`The guest of ${vm.name} said nothing of its work`);
-    file.end();
-    await finished(file);
     return { header, said: result.said };
   } finally {
-    file.destroy();
+    await file.close();
+  }
+}
+
+async function writeAll(file: FileHandle, bytes: Buffer): Promise<void> {
+  try {
+    for (let at = 0; at < bytes.length;) at += (await file.write(bytes, at)).bytesWritten;
+  } catch (error) {
+    throw operationFailed(`The work does not fit on the disk of this host: ${(error as Error).message}`, { cause: error });
   }
 }
 
@@ -107,12 +118,4 @@ function parseHeader(vm: Vm, line: Buffer): Header {
   if (match === null) throw operationFailed(`The guest of ${vm.name} does not say what its work is`);
   const [, head, index, worktree] = match as unknown as [string, string, string, string];
   return { worktree, ...(head === '-' ? {} : { head }), ...(index === '-' ? {} : { index }) };
-}
-
-function noticesOf(said: readonly string[], header: Header): string[] {
-  const submodules = said.flatMap((line) => /^banger-submodule (.+)$/.exec(line)?.[1] ?? []);
-  return [
-    ...(header.index === undefined ? ['the index of the guest is not merged, so it is left out; the worktree holds the files as they are'] : []),
-    ...submodules.map((path) => `uncommitted work in the submodule ${path} is not brought back`),
-  ];
 }

@@ -61,7 +61,8 @@ export type PullParams = z.output<typeof pullParams>;
 export const pullResult = z.object({
   operation: z.string().describe('Name of the operation in the refs'), hostPath: z.string(),
   refs: z.object({ base: z.string(), head: z.string().optional(), index: z.string().optional(), worktree: z.string() }).describe('Full names of the refs made'),
-  commits: z.number().describe('Commits of the guest that were not sent to it'), changedFiles: z.number(), notices,
+  commits: z.number().describe('Commits of the guest that were not sent to it'), changedFiles: z.number(),
+  leftBehind: z.array(z.string()).describe('Paths of submodules and nested repositories whose own work is in the guest only'), notices,
 });
 
 const stamp = z.strictObject({ path: z.string(), kind: z.enum(['file', 'link', 'dir', 'none']), mode: z.number(), size: z.number(), mtimeNs: z.string() });
@@ -78,8 +79,8 @@ export const workspaceRecord = z.strictObject({
   baseTree: z.string(),
   /** The guest's small files that tell of a moved HEAD, and its index, as they were sent. */
   control: z.array(stamp), index: stamp,
-  /** Branches, tags and remotes' branches that were sent, by full name (latin1): those that stay the same are not written again. */
-  refs: z.record(z.string(), z.string()),
+  /** Refs and settings that were sent, by path: what a ref named, a hash of others. Those that stay the same are not written again. */
+  smallFiles: z.record(z.string(), z.string()),
   /** What the guest has of the history: '' or path of a submodule, then commit to parents. */
   have: z.record(z.string(), z.strictObject({ commits: z.record(z.string(), z.array(z.string())), shallow: z.array(z.string()) })),
 });

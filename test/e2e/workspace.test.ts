@@ -234,6 +234,46 @@ test('whole history, and history without files', async () => {
   expect(await guest('ls; git ls-files | wc -l; git checkout -q -- . && git status --porcelain')).toBe('6\n');
 });
 
+test('--clean takes no work that has a name in the guest, and nothing that no prepare put there', async () => {
+  await prepare();
+  await guest('git switch -qc mine; git commit -q --allow-empty -m m; git switch -q main; echo x >> Makefile; git stash -q; mkdir /root/taken; echo x > /root/taken/x');
+  const refused = await banger('vm', 'workspace', 'prepare', 'box', repo, '--clean');
+  expect([refused.code, refused.out]).toEqual([1, '']);
+  expect(refused.err).toContain('refs/heads/mine');
+  expect(refused.err).toContain('refs/stash');
+  await prepare('--clean', '--force');
+  expect(await guest('git for-each-ref --format="%(refname)" | grep -v refs/sent; git fsck --no-dangling 2>&1; git gc -q 2>&1')).toBe('refs/heads/main\n');
+  for (const flags of [[], ['--clean']]) {
+    const taken = await banger('vm', 'workspace', 'prepare', 'box', repo, '--guest-path', '/root/taken', ...flags);
+    expect(taken.err).toContain('something else at /root/taken');
+  }
+  expect(await guest('cat /root/taken/x')).toBe('x\n');
+  await prepare('--guest-path', '/root/taken', '--clean', '--force');
+  expect(await guest('ls /root/taken')).toBe('Makefile\nempty\nlink\nrun me.sh\nsrc\n');
+});
+
+test("settings and branches of the guest's own survive a prepare", async () => {
+  await prepare();
+  await guest('git remote add fork https://example.invalid/fork.git; git branch -q own; git config my.key value');
+  write('Makefile', 'next\n');
+  git('commit', '-qam', 'next');
+  await prepare();
+  expect(await guest('git remote; git config my.key; git branch --list own; git log --format=%s')).toBe('fork\norigin\nvalue\n  own\nnext\nfirst\n');
+});
+
+test('mise is asked to trust what came, and a repository called repo takes the place of the link', async () => {
+  await prepare();
+  await guest(`printf '%s\n' '#!/bin/sh' 'echo "$PWD $*" >> /root/mise.log' > /usr/local/bin/mise; chmod 755 /usr/local/bin/mise`);
+  const named = join(host.dir, `named${count}`, 'repo');
+  mkdirSync(named, { recursive: true });
+  writeFileSync(join(named, '.mise.toml'), '[tools]\n');
+  execFileSync('git', ['-C', named, 'init', '-q']);
+  execFileSync('git', ['-C', named, 'add', '.']);
+  for (let n = 0; n < 2; n += 1) await host.ok(['vm', 'workspace', 'prepare', 'box', named]);
+  expect(await guest('cat /root/mise.log; test -d /root/repo/.git && ! test -L /root/repo && echo repository; rm -r /root/repo /usr/local/bin/mise')).toBe(
+    '/root/repo trust --quiet --all\n/root/repo trust --quiet --all\nrepository\n');
+});
+
 test('what cannot go in is refused before anything', async () => {
   const refused = async (args: readonly string[], text: string, code = 2): Promise<void> => {
     const result = await banger(...args);
@@ -279,6 +319,7 @@ test('work comes back from a VM that was stopped', async () => {
   await prepare();
   await guest('echo late > late');
   await host.ok(['vm', 'stop', 'box']);
+  expect(await banger('vm', 'workspace', 'prepare', 'box', repo)).toMatchObject({ code: 1, out: '', err: expect.stringContaining('not running') as string });
   await host.ok(['vm', 'workspace', 'pull', 'box']);
   expect((await host.vm('box')).state).toBe('stopped');
   expect(git('show', `${git('for-each-ref', '--format=%(refname)', 'refs/banger/box/*/worktree')}:late`)).toBe('late');

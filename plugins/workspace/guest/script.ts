@@ -11,7 +11,9 @@ export interface ScriptCall {
   readonly input?: Buffer;
   /** Ends it when nothing was heard over this long. */
   readonly idleLimitMs: number;
-  /** Takes stdout as it comes, with back-pressure; without it stdout is kept, 16 MiB at most. */
+  /** Of what is kept of stdout. @default 16 MiB */
+  readonly maxStdoutBytes?: number;
+  /** Takes stdout as it comes, with back-pressure; without it stdout is kept. */
   readonly onStdout?: (chunk: Buffer) => Promise<void> | void;
 }
 export interface ScriptResult { readonly code: number; readonly stdout: Buffer; /** The last 16 KiB, a line each, safe to show. */ readonly said: readonly string[] }
@@ -50,7 +52,8 @@ async function listen(process: GuestProcess, target: GuestTarget, { call, heard 
         continue;
       }
       keptBytes += chunk.length;
-      if (keptBytes > maxKeptBytes) throw operationFailed(`The guest of ${target.vm.name} said more than ${maxKeptBytes} bytes`);
+      const limit = call.maxStdoutBytes ?? maxKeptBytes;
+      if (keptBytes > limit) throw operationFailed(`The guest of ${target.vm.name} said more than ${limit} bytes`);
       kept.push(chunk);
     }
   };

@@ -96,6 +96,27 @@ test('packs nothing that was sent, with and without new commits', async () => {
   expect(stdout.readUInt32BE(stdout.indexOf(0x0a) + 1 + 8)).toBe(2); // the tree and the file
 });
 
+test('takes files in that git was told to take for unchanged, and what a nested repository without commits leaves', async () => {
+  git('update-index', '--assume-unchanged', 'a');
+  writeFileSync(join(repo, 'a'), 'changed all the same\n');
+  mkdirSync(join(repo, 'nested'));
+  execFileSync('git', ['-C', join(repo, 'nested'), 'init', '-q']);
+  writeFileSync(join(repo, 'other'), 'other\n');
+  const { code, stdout, said } = await run(pullScript, ['op-1', '']);
+  expect(code).toBe(0);
+  const worktree = stdout.toString('latin1').split('\n')[0]!.split(' ')[4]!;
+  expect(git('ls-tree', '--name-only', worktree)).toBe('.gitignore\na\nother');
+  expect(git('cat-file', 'blob', `${worktree}:a`)).toBe('changed all the same');
+  expect(said).toContain("error: 'nested/' does not have a commit checked out");
+  expect((await run(exportScript, ['op-1', ''])).stdout.toString()).toContain('+changed all the same');
+});
+
+test('leaves no index of its own behind, not even one of a killed script', async () => {
+  writeFileSync(join(repo, '.git', 'banger-op-0.index'), 'left by a kill');
+  await run(pullScript, ['op-1', '']);
+  expect(readdirSync(join(repo, '.git')).filter((name) => name.startsWith('banger-'))).toEqual([]);
+});
+
 test('packs an unborn branch', async () => {
   rmSync(join(repo, '.git'), { recursive: true });
   git('init', '-q', '-b', 'main');

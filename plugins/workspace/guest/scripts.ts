@@ -11,12 +11,23 @@ export GIT_CONFIG_KEY_2=core.safecrlf GIT_CONFIG_VALUE_2=false
 
 /** The index is copied: git would write even a cache tree into the real one. The copy keeps its time, by which git tells fresh entries from racy ones. */
 const copyIndex = `i="$d/banger-$2.index"
-trap 'rm -f "$i" "$i.lock"' EXIT
+trap 'rm -f "$i" "$i.lock" "$i.said"' EXIT
 trap 'exit 1' HUP INT TERM
-rm -f "$i" "$i.lock"
+rm -f "$d"/banger-*.index "$d"/banger-*.index.lock "$d"/banger-*.index.said
 if [ -f "$d/index" ]; then cp -p "$d/index" "$i" || exit 6; fi
 `;
-const addAll = `GIT_INDEX_FILE="$i" git -c advice.addEmbeddedRepo=false add -A . >&2 || exit 7
+/**
+ * A nested repository without commits cannot be added, and must not keep the rest: it is named. Files that git was told to take for unchanged are
+ * looked at all the same.
+ */
+const addAll = `GIT_INDEX_FILE="$i" git update-index -q --really-refresh >/dev/null 2>&1
+GIT_INDEX_FILE="$i" git -c advice.addEmbeddedRepo=false add -A --ignore-errors . 2>"$i.said"
+added=$?
+cat "$i.said" >&2
+if [ $added -ne 0 ]; then
+  [ $added -eq 1 ] || exit 7
+  grep '^[a-z]*:' "$i.said" | grep -v '^warning:' | grep -qv 'does not have a commit checked out' && exit 7
+fi
 `;
 
 /** `$1` directory. Says what HEAD and index are. */
@@ -26,6 +37,7 @@ git for-each-ref --format='ref %(objectname) %(refname)' refs/heads refs/stash
 printf 'index %s\\n' "$(git ls-files -s -z | git hash-object --stdin)"
 i="$d/banger-$2.index"
 trap 'rm -f "$i" "$i.lock"' EXIT
+trap 'exit 1' HUP INT TERM
 cp -p "$d/index" "$i" 2>/dev/null
 printf 'tree %s\\n' "$(GIT_INDEX_FILE="$i" git write-tree 2>/dev/null)"
 `;

@@ -33,7 +33,8 @@ export interface Differing {
 
 const defaultIdleLimitMs = 300_000;
 const longestMs = 1_800_000;
-const maxAnswerBytes = 64 * 1024 * 1024;
+/** Letter, mode, size, time, and what is between them. */
+const maxStampBytes = 64;
 const maxSaidChars = 16 * 1024;
 const chunkChars = 64 * 1024;
 const second = 1_000_000_000n;
@@ -49,7 +50,9 @@ const kinds = { f: 'file', l: 'link', d: 'dir', o: 'other', '-': 'none' } as con
  */
 export async function checkTree(target: TreeTarget, root: string, expected: readonly Expected[]): Promise<readonly Differing[]> {
   if (expected.length === 0) return [];
-  const { stdout } = await runTree(target, ['check', root], { input: expected.map(recordOf) });
+  // Each is answered once at most.
+  const maxBytes = expected.reduce((sum, { path }) => sum + path.length + maxStampBytes, 0);
+  const { stdout } = await runTree(target, ['check', root], { input: expected.map(recordOf), maxBytes });
   const asked = new Set(expected.map(({ path }) => path));
   return stdout.split('\0').slice(0, -1).map((record) => parseAnswer(record, { asked, vm: target.vm }));
 }
@@ -95,16 +98,16 @@ function parseAnswer(record: string, { asked, vm }: { readonly asked: Set<string
   };
 }
 
-interface TreeCall { readonly input?: readonly string[]; readonly okCodes?: readonly number[] }
+interface TreeCall { readonly input?: readonly string[]; readonly okCodes?: readonly number[]; readonly maxBytes?: number }
 interface TreeResult { readonly code: number; /** latin1 */ readonly stdout: string }
 
-async function runTree(target: TreeTarget, words: readonly string[], { input, okCodes = [0] }: TreeCall = {}): Promise<TreeResult> {
+async function runTree(target: TreeTarget, words: readonly string[], { input, okCodes = [0], maxBytes = 4096 }: TreeCall = {}): Promise<TreeResult> {
   const { agent, vm, signal } = target;
   const process = await agent.exec(vm, { command: ['tree', ...words], builtin: true, env: {}, stdin: input !== undefined }, signal);
   const watch = watchOver(process, target);
   try {
     const work = Promise.all([
-      process.exit, readAll(process.stdout, vm, watch.heard), readSome(process.stderr), input === undefined ? undefined : feed(process, input, watch.heard),
+      process.exit, readAll(process.stdout, { vm, maxBytes, heard: watch.heard }), readSome(process.stderr), input === undefined ? undefined : feed(process, input, watch.heard),
     ]);
     const [exit, stdout, said] = await Promise.race([work, watch.failed]);
     if ('code' in exit && okCodes.includes(exit.code)) return { code: exit.code, stdout };
@@ -150,13 +153,13 @@ async function feed({ stdin, exit }: GuestProcess, records: readonly string[], h
   if (!stdin.destroyed) stdin.end();
 }
 
-async function readAll(from: Readable, vm: Vm, heard: () => void): Promise<string> {
+async function readAll(from: Readable, { vm, maxBytes, heard }: { readonly vm: Vm; readonly maxBytes: number; heard(): void }): Promise<string> {
   const parts: Buffer[] = [];
   let bytes = 0;
   for await (const chunk of from as AsyncIterable<Buffer>) {
     heard();
     bytes += chunk.length;
-    if (bytes > maxAnswerBytes) throw operationFailed(`The guest of ${vm.name} answers more than ${maxAnswerBytes} bytes`);
+    if (bytes > maxBytes) throw operationFailed(`The guest of ${vm.name} answers more than it was asked`);
     parts.push(chunk);
   }
   return Buffer.concat(parts).toString('latin1');
