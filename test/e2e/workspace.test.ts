@@ -303,7 +303,7 @@ test('what cannot go in is refused before anything', async () => {
   expect(() => git('merge', 'side')).toThrow('Command failed');
   await refused(['vm', 'workspace', 'prepare', 'box', repo], 'merge', 1);
   expect((await host.ok(['vm', 'list', '-q'])).out).toBe(vms);
-  expect(await host.banger(['vm', 'exec', 'box', '--', 'ls', '-d', at()])).toMatchObject({ code: 2 });
+  expect(await host.banger(['vm', 'exec', 'box', '--guest-path', '/root', '--', 'ls', '-d', at()])).toMatchObject({ code: 2 });
 });
 
 test('vm run puts the workspace in, runs the command there, and pulls before it deletes', async () => {
