@@ -1,9 +1,11 @@
 // Whether something of a guest is safe on the host: then a prepare may overwrite it in the guest.
+import { isBangerError } from '../../../core/plugin-api.ts';
 import type { Exec } from '../../../core/plugin-api.ts';
 import { splitNul } from '../host/bytes.ts';
 import { createGit } from '../host/git.ts';
 import type { Git } from '../host/git.ts';
 import type { Repository } from '../host/repository.ts';
+import { shortAnswers } from './limits.ts';
 import { isObjectId, parseRef, refPrefix } from './names.ts';
 
 /** Answers about what a repository keeps of a VM, as it was when asked for. Ids may be a guest's word; anything that is no id is not kept. */
@@ -18,7 +20,8 @@ export interface Kept {
 
 /** @throws bad_request; operation_failed */
 export async function keptIn(exec: Pick<Exec, 'run'>, repo: Repository, vm: string, call: { readonly signal?: AbortSignal } = {}): Promise<Kept> {
-  const git = createGit(exec, repo.root, call);
+  // Trees that were pulled are a guest's: few bytes can name files without end.
+  const git = createGit(shortAnswers(exec), repo.root, call);
   const { stdout } = await git.run(['for-each-ref', '--sort=-committerdate', '--format=%(refname) %(objectname) %(tree)', refPrefix(vm)]);
   const refs = stdout.split('\n').flatMap((line) => {
     const [name = '', id = '', tree = ''] = line.split(' ');
@@ -54,7 +57,7 @@ function createFiles(git: Git, trees: readonly string[]): (entry: string) => Pro
   const readNext = async (): Promise<void> => {
     const tree = rest.shift();
     if (tree === undefined) return;
-    const { stdout } = await git.run(['ls-tree', '-r', '-z', '--full-tree', tree]);
+    const stdout = await namesOf(git, tree);
     // `<mode> <type> <id>\t<path>`
     for (const line of splitNul(stdout)) entries.add(line.slice(line.indexOf(' ', 7) + 1));
   };
@@ -66,4 +69,14 @@ function createFiles(git: Git, trees: readonly string[]): (entry: string) => Pro
     await reading;
     return entries.has(entry);
   };
+}
+
+/** Nothing for a tree with too many names: what it holds counts as not kept. */
+async function namesOf(git: Git, tree: string): Promise<string> {
+  try {
+    return (await git.run(['ls-tree', '-r', '-z', '--full-tree', tree])).stdout;
+  } catch (error) {
+    if (isBangerError(error) && error.code === 'workspace.too_large') return '';
+    throw error;
+  }
 }
