@@ -31,3 +31,8 @@ const lockLimitMs = 10 * 60_000;
 export function lockOptions(vmName: string, holder: string, signal: AbortSignal): LockOptions {
   return { holder, subject: `The workspace of ${vmName}`, signal, waitMs: lockLimitMs };
 }
+
+/** How long the guest's own git may be silent while it tells HEAD and index. */
+export const stateLimitMs = ({ host }: Pick<WorkspaceDeps, 'host'>): number => 60_000 * host.slowdown;
+/** How long the guest may be silent while it gives its work. */
+export const silenceLimitMs = ({ config, host }: Pick<WorkspaceDeps, 'config' | 'host'>): number => config.pull_timeout_seconds * 1000 * host.slowdown;

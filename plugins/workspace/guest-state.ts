@@ -8,6 +8,7 @@ import { blobsScript, stateScript } from './guest/scripts.ts';
 import { runScript, scriptCode } from './guest/script.ts';
 import type { GuestTarget } from './guest/script.ts';
 import type { Stamp, WorkspaceRecord } from './schema.ts';
+import { toBytes } from './host/bytes.ts';
 import { escapeName } from './host/escape.ts';
 
 export interface GuestGit {
@@ -36,7 +37,7 @@ const isOurLink = (place: GuestPlace, there: Differing): boolean => place.guestP
 export async function findCheckout(place: GuestPlace, record: WorkspaceRecord | undefined): Promise<'absent' | 'ours' | 'other'> {
   const slash = place.guestPath.lastIndexOf('/');
   const [parent, name] = [place.guestPath.slice(0, slash) || '/', place.guestPath.slice(slash + 1)];
-  const [there] = await checkTree(place, parent, [{ path: Buffer.from(name).toString('latin1'), kind: 'none', mode: 0, size: 0, mtimeNs: 0n }]);
+  const [there] = await checkTree(place, parent, [{ path: toBytes(name), kind: 'none', mode: 0, size: 0, mtimeNs: 0n }]);
   if (there === undefined || isOurLink(place, there)) return 'absent';
   if (record === undefined || there.kind !== 'dir') return 'other';
   const [noHead] = await checkTree(place, place.guestPath, [{ path: '.git/HEAD', kind: 'none', mode: 0, size: 0, mtimeNs: 0n }]);

@@ -6,7 +6,7 @@ import type { WorkspacePrepareResult } from '../../core/api.ts';
 import { keptIn } from './back/kept.ts';
 import { miseFiles } from './bootstrap-plan.ts';
 import { changesSince } from './changes.ts';
-import { lockOptions } from './deps.ts';
+import { lockOptions, stateLimitMs } from './deps.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { findCheckout, findLosses, findStrangers, linkPlace, placeTaken, stillThere, wouldOverwrite } from './guest-state.ts';
 import type { GuestPlace, Losses } from './guest-state.ts';
@@ -26,9 +26,6 @@ import { readSmallFiles } from './small-files.ts';
 import type { StagedSmallFiles } from './small-files.ts';
 import { viewOf } from './view.ts';
 
-/** How long the guest's own git may be silent while it tells HEAD and index. */
-const stateLimitMs = 60_000;
-
 /** @throws bad_request; workspace.in_progress; not_running; workspace.would_overwrite; workspace.changed; operation_failed; timeout; cancelled; busy */
 export async function prepareWorkspace(deps: WorkspaceDeps, params: PrepareParams, call: CallContext): Promise<WorkspacePrepareResult> {
   call.stage('inspect');
@@ -37,19 +34,18 @@ export async function prepareWorkspace(deps: WorkspaceDeps, params: PrepareParam
     mode, includeUntracked, ...(branch === undefined ? {} : { branch }), ...(from === undefined ? {} : { from }), ...(guestPath === undefined ? {} : { guestPath }),
   }, { signal: call.signal });
   const { id, name } = await deps.vms.running(params.ref, call.signal);
-  return deps.locks.run(id, lockOptions(name, 'workspace prepare', call.signal), async () => inJob(await deps.vms.running(id, call.signal)));
-
-  // Once more, as the wait for others may have been long.
-  function inJob(vm: Vm): Promise<WorkspacePrepareResult> {
+  return deps.locks.run(id, lockOptions(name, 'workspace prepare', call.signal), async () => {
+    // Once more, as the wait for others may have been long.
+    const vm = await deps.vms.running(id, call.signal);
     return deps.runJob({ vmDir: vm.dir, purpose: 'prepare' }, call, async (job) => {
-    const dir = await makeStaging(vm, 'prepare');
-    try {
-      return await new Prepare(deps, { params, plan, vm, dir, call, job }).run();
-    } finally {
-      await removeStaging(vm, 'prepare');
-    }
+      const dir = await makeStaging(vm, 'prepare');
+      try {
+        return await new Prepare(deps, { params, plan, vm, dir, call, job }).run();
+      } finally {
+        await removeStaging(vm, 'prepare');
+      }
+    });
   });
-  }
 }
 
 interface Work { readonly params: PrepareParams; readonly plan: HostPlan; readonly vm: Vm; readonly dir: string; readonly call: CallContext; readonly job: JobContext }
@@ -62,8 +58,7 @@ class Prepare {
   constructor(deps: WorkspaceDeps, work: Work) {
     this.#deps = deps;
     this.#work = work;
-    const limitMs = stateLimitMs * deps.host.slowdown;
-    this.#place = { agent: deps.agent, vm: work.vm, signal: work.call.signal, guestPath: work.plan.guestPath, opId: work.call.opId, limitMs };
+    this.#place = { agent: deps.agent, vm: work.vm, signal: work.call.signal, guestPath: work.plan.guestPath, opId: work.call.opId, limitMs: stateLimitMs(deps) };
   }
 
   async run(): Promise<WorkspacePrepareResult> {

@@ -7,7 +7,7 @@ import { BangerError, operationFailed } from '../../core/plugin-api.ts';
 import type { CallContext, JobContext, Vm } from '../../core/plugin-api.ts';
 import { importWork, quarantineDir } from './back/import.ts';
 import { findLeftBehind } from './back/left-behind.ts';
-import { lockOptions } from './deps.ts';
+import { lockOptions, silenceLimitMs } from './deps.ts';
 import type { WorkspaceDeps } from './deps.ts';
 import { linkPlace } from './guest-state.ts';
 import { pullScript } from './guest/scripts.ts';
@@ -94,7 +94,7 @@ async function receive(deps: WorkspaceDeps, { vm, record, call }: Pull, packFile
   try {
     const result = await runScript({ agent: deps.agent, vm, signal: call.signal }, {
       script: pullScript, args: [record.guestPath, call.opId, record.head ?? ''], onStdout: take,
-      idleLimitMs: deps.config.pull_timeout_seconds * 1000 * deps.host.slowdown,
+      idleLimitMs: silenceLimitMs(deps),
     });
     if (result.code !== 0) throw scriptFailure(result, { vm, guestPath: record.guestPath, what: 'Collecting the work' });
     if (header === undefined) throw operationFailed(`The guest of ${vm.name} said nothing of its work`);

@@ -1,7 +1,7 @@
 // The small files of a staged repository, refs and settings: those that the guest was sent before as they are stay as it has them now.
 import { createHash } from 'node:crypto';
 import { lstat, readFile } from 'node:fs/promises';
-import { onDisk } from './host/bytes.ts';
+import { onDisk, toBytes } from './host/bytes.ts';
 import type { Staged } from './host/stage.ts';
 
 export interface StagedSmallFiles {
@@ -20,7 +20,7 @@ const settings = /^\.git\/(?:modules\/.+\/)?(?:config|shallow|info\/[^/]+)$/s;
 export async function readSmallFiles(staged: Staged, before: Readonly<Record<string, string>> | undefined): Promise<StagedSmallFiles> {
   const values: Record<string, string> = {};
   const skipped = new Set<string>();
-  const headRef = staged.headBranch === undefined ? undefined : `.git/refs/heads/${Buffer.from(staged.headBranch, 'utf8').toString('latin1')}`;
+  const headRef = staged.headBranch === undefined ? undefined : `.git/refs/heads/${toBytes(staged.headBranch)}`;
   for (const path of staged.git) {
     const isRef = ref.test(path);
     if (!isRef && !settings.test(path)) continue;

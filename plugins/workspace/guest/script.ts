@@ -1,7 +1,7 @@
 // Scripts for the image's own shell and git, run in the guest. What they say is the guest's word: bounded, and checked by who uses it.
 import { once } from 'node:events';
 import { BangerError, operationFailed, timedOut } from '../../../core/plugin-api.ts';
-import type { GuestAgent, GuestProcess, Vm } from '../../../core/plugin-api.ts';
+import type { GuestAgent, GuestExecRequest, GuestProcess, Vm } from '../../../core/plugin-api.ts';
 
 export interface GuestTarget { readonly agent: Pick<GuestAgent, 'exec'>; readonly vm: Vm; readonly signal: AbortSignal }
 export interface ScriptCall {
@@ -26,9 +26,7 @@ export const scriptCode = { noDirectory: 3, noGit: 4, notRepository: 5, badBase:
 
 /** @throws timeout; operation_failed when a signal ended it or it says too much; what `onStdout` throws; the signal's reason */
 export async function runScript(target: GuestTarget, call: ScriptCall): Promise<ScriptResult> {
-  const process = await target.agent.exec(target.vm, {
-    command: ['sh', '-c', call.script, 'banger', ...call.args], env: { LC_ALL: 'C' }, cwd: '/', stdin: call.input !== undefined,
-  }, target.signal);
+  const process = await target.agent.exec(target.vm, scriptRequest(call.script, call.args, call.input !== undefined), target.signal);
   const watch = watchSilence(process, target, call.idleLimitMs);
   try {
     return await Promise.race([listen(process, target, { call, heard: watch.heard }), watch.failed]);
@@ -38,6 +36,11 @@ export async function runScript(target: GuestTarget, call: ScriptCall): Promise<
   } finally {
     watch.stop();
   }
+}
+
+/** A script as the agent is asked for it; `args` are `$1` and on. */
+export function scriptRequest(script: string, args: readonly string[], stdin: boolean): GuestExecRequest {
+  return { command: ['sh', '-c', script, 'banger', ...args], env: { LC_ALL: 'C' }, cwd: '/', stdin };
 }
 
 async function listen(process: GuestProcess, target: GuestTarget, { call, heard }: { readonly call: ScriptCall; readonly heard: () => void }): Promise<ScriptResult> {

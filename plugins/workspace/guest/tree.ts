@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { operationFailed, timedOut } from '../../../core/plugin-api.ts';
 import type { GuestAgent, GuestExit, GuestProcess, Vm } from '../../../core/plugin-api.ts';
+import { safeLines } from './script.ts';
 
 export interface TreeTarget {
   readonly agent: Pick<GuestAgent, 'exec'>;
@@ -121,8 +122,7 @@ async function runTree(target: TreeTarget, words: readonly string[], { input, ok
 }
 
 function failed(vm: Vm, words: readonly string[], { exit, said }: { readonly exit: GuestExit; readonly said: string }): Error {
-  // Lines of a guest go to the log and to people.
-  const lines = said.split('\n').map((line) => line.replace(/^tree: /, '').replaceAll(/[^\u0020-\u007e]/g, '?').slice(0, 300)).filter((line) => line !== '');
+  const lines = safeLines(said.replaceAll(/(^|\n)tree: /g, '$1'));
   const end = 'code' in exit ? `exit code ${exit.code}` : `signal ${exit.signal}`;
   // Such an agent says how it is used, and knows no `tree`.
   if (lines[0]?.startsWith('usage: agent serve') === true) {

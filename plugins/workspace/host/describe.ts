@@ -1,4 +1,5 @@
 // A plan in words, for --dry-run.
+import { toBytes } from './bytes.ts';
 import { escapeName } from './escape.ts';
 import type { HostPlan } from './types.ts';
 
@@ -6,7 +7,7 @@ import type { HostPlan } from './types.ts';
 export function describePlan(plan: HostPlan): readonly string[] {
   const bytes = plan.files.reduce((sum, file) => sum + file.size, 0);
   const count = `${plan.files.length} ${plan.files.length === 1 ? 'file' : 'files'}, ${bytes} ${bytes === 1 ? 'byte' : 'bytes'}`;
-  const text = (value: string): string => escapeName(Buffer.from(value, 'utf8').toString('latin1'));
+  const text = (value: string): string => escapeName(toBytes(value));
   return [
     `repository  ${text(plan.repo.root)}`,
     `guest path  ${text(plan.guestPath)}`,

@@ -1,5 +1,6 @@
 // Where a repository goes in the guest.
 import { BangerError } from '../../../core/plugin-api.ts';
+import { toBytes } from './bytes.ts';
 
 const maxName = 64;
 const maxPathBytes = 1024;
@@ -10,7 +11,7 @@ const shared = new Set(['/', '/root', '/home', '/var', '/tmp', '/var/tmp', '/opt
 
 /** `/root/<name>`: leading dots and bytes other than letters, digits, `.`, `_` and `-` become `_`. */
 export function defaultGuestPath(name: string): string {
-  const plain = Buffer.from(name, 'utf8').toString('latin1').replaceAll(/[^A-Za-z0-9._-]/g, '_').replace(/^\.+/, (dots) => '_'.repeat(dots.length));
+  const plain = toBytes(name).replaceAll(/[^A-Za-z0-9._-]/g, '_').replace(/^\.+/, (dots) => '_'.repeat(dots.length));
   return `/root/${plain.slice(0, maxName) || 'repo'}`;
 }
 
