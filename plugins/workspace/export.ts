@@ -1,10 +1,9 @@
 // vm.workspace.export: what the guest has beyond a commit, as a binary patch.
 import { serveGuestProcess, timedOut } from '../../core/plugin-api.ts';
 import type { CallContext, GuestProcess } from '../../core/plugin-api.ts';
-import { readGuestGit } from './guest-state.ts';
-import { exportScript } from './guest/scripts.ts';
+import { exportScript, probeScript } from './guest/scripts.ts';
 import { endWhenSilent } from './guest/silence.ts';
-import { scriptCode, scriptFailure, scriptRequest } from './guest/script.ts';
+import { runScript, scriptFailure, scriptRequest } from './guest/script.ts';
 import { requireRecord } from './pull.ts';
 import { silenceLimitMs, stateLimitMs } from './deps.ts';
 import type { WorkspaceDeps } from './deps.ts';
@@ -16,10 +15,8 @@ export async function exportWorkspace(deps: WorkspaceDeps, params: ExportParams,
   const guestPath = params.guestPath ?? requireRecord(deps, vm, undefined).guestPath;
   const log = deps.log.child({ opId: call.opId, vm: vm.name });
   // The refusals that a stream could only tell by its exit code.
-  const git = await readGuestGit({ agent: deps.agent, vm, signal: call.signal, guestPath, opId: call.opId, limitMs: stateLimitMs(deps) });
-  if (git === undefined) {
-    throw scriptFailure({ code: scriptCode.noGit, stdout: Buffer.alloc(0), said: [] }, { vm, guestPath, what: 'Exporting the work' });
-  }
+  const probe = await runScript({ agent: deps.agent, vm, signal: call.signal }, { script: probeScript, args: [guestPath], idleLimitMs: stateLimitMs(deps) });
+  if (probe.code !== 0) throw scriptFailure(probe, { vm, guestPath, what: 'Exporting the work' });
   const release = deps.activity.hold(`workspace export ${vm.name}`);
   const limitMs = silenceLimitMs(deps);
   const request = scriptRequest(exportScript, [guestPath, call.opId, params.baseCommit ?? ''], false);

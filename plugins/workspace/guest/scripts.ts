@@ -30,6 +30,9 @@ if [ $added -ne 0 ]; then
 fi
 `;
 
+/** `$1` directory. Says only by its exit code whether there is a repository, and git for it. */
+export const probeScript = enter;
+
 /** `$1` directory. Says what HEAD and index are. */
 export const stateScript = `${enter}printf 'head %s\\n' "$(git rev-parse -q --verify 'HEAD^{commit}' 2>/dev/null)"
 printf 'branch %s\\n' "$(git symbolic-ref -q --short HEAD)"
