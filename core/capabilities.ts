@@ -66,8 +66,16 @@ export interface Vms {
   get(id: string): Vm | undefined;
   list(): readonly Vm[];
   isRunning(id: string): boolean;
-  /** A driver or agent reports what it learned about how the VM ends ("guest poweroff"); core checks the process at once and tears down when it is gone. */
-  ended(id: string, reason: VmEndReason): void;
+  /** The lifeline's process of a running VM. */
+  process(id: string): ProcessIdentity | undefined;
+  /**
+   * A driver or agent reports what it learned about how the VM ends ("guest poweroff"); core checks the process at once and tears down when it is gone.
+   * `detail`: lines for people beside the reason, such as the console's last ones; the guest may have written them.
+   */
+  ended(id: string, reason: VmEndReason, detail?: string): void;
+  /** The VM's driver tells that it holds the guest's CPUs still, or no more. Forgotten when the VM ends; told again when a VM is adopted. */
+  paused(id: string, isPaused: boolean): void;
+  isPaused(id: string): boolean;
   /** Rebooted by the guest: counted and shown. */
   rebooted(id: string): void;
   /** One sentence about a running VM, shown as its state reason until it stops or the next note; an empty text clears it. */
@@ -83,6 +91,27 @@ export interface Vms {
 }
 export type VmEndReason = 'guest-poweroff' | 'guest-panic' | 'stopped' | 'killed' | 'vmm-died' | 'disk-full' | 'unknown';
 export const Vms = capability<Vms>('vms@1');
+
+/** Who uses a VM: what keeps it from being stopped as stale. Kept in memory; after a restart of the daemon every VM counts as used just now. */
+export interface VmUse {
+  /** Used at this moment. */
+  touch(id: string): void;
+  /** In use until the returned function is called (again does nothing); that is a touch, too. `what` is for people: "ssh session". */
+  hold(id: string, what: string): () => void;
+  /** `lastUsedAt`: milliseconds since the epoch; never before the VM's start. */
+  of(id: string): { readonly lastUsedAt: number; readonly holds: readonly string[] };
+}
+export const VmUse = capability<VmUse>('vm-use@1');
+
+/** Ends VMs that nobody uses, as `vm.stop` does, under the VM's lock. */
+export interface VmTeardown {
+  /**
+   * Looks once more with the lock in hand: `in use` when it was used since, is held, its guest runs a detached command, or cannot say whether it does.
+   * Does not wait for a lock that another verb holds: that is a use.
+   */
+  stopUnused(id: string, options: { readonly unusedForMs: number; readonly signal: AbortSignal }): Promise<'stopped' | 'in use' | 'not running'>;
+}
+export const VmTeardown = capability<VmTeardown>('vm-teardown@1');
 
 /** Where things lie and which daemon this is. */
 export interface HostInfo {
@@ -136,6 +165,10 @@ export interface VmmDriver {
    * A program of the host may connect to it, past the daemon. Absent: the driver has none.
    */
   bulkSocket?(vm: Vm): string | undefined;
+  /** Holds the guest's CPUs still, its memory kept; resolves when they are. Does nothing to a paused VM. Absent: the driver cannot. @throws not_running; timeout */
+  pause?(vm: Vm, signal: AbortSignal): Promise<void>;
+  /** @throws not_running; timeout */
+  resume?(vm: Vm, signal: AbortSignal): Promise<void>;
   /** Drive formats in order of preference. */
   readonly driveFormats: readonly Drive['format'][];
   /** Bytes of the console log kept, oldest first: file paths, oldest first; may not exist. */
@@ -177,6 +210,8 @@ export interface GuestExecRequest {
   readonly tty?: { readonly cols: number; readonly rows: number; readonly term: string };
   /** false: stdin is /dev/null. */
   readonly stdin: boolean;
+  /** Not a use of the VM: what the daemon asks by itself, such as figures. @default false */
+  readonly background?: boolean;
   /** With `builtin`: the guest's port for bulk data (`GuestAgent.bulkSocket`) in place of this stream, which then carries nothing here. One process at a time can have it. */
   readonly bulk?: 'stdin' | 'stdout';
 }
