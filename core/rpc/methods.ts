@@ -1,7 +1,7 @@
 // Params and results of the built-in methods, for the typed client. Types only; the daemon's schemas are the judges.
 import type {
   CliSpec, DaemonStatus, DoctorReport, HelloParams, HelloResult, KeptCommand, LeakReport, OperationView, ReclaimResult, VmConsoleResult, VmCopyParams, VmCopyResult, VmCreateParams,
-  VmExecDetachParams, VmExecLogsParams, VmExecParams, VmExecResult, VmListResult, VmLogsParams, VmLogsResult, VmPlanResult, VmView,
+  VmExecDetachParams, VmExecLogsParams, VmExecParams, VmExecResult, VmHealth, VmListResult, VmLogsParams, VmLogsResult, VmPing, VmPlanResult, VmStatsParams, VmStatsResult, VmView,
   WorkspaceExportParams, WorkspacePrepareParams, WorkspacePrepareResult, WorkspacePullParams, WorkspacePullResult, WorkspaceStatusResult,
 } from '../api.ts';
 import type { Json } from '../model.ts';
@@ -80,6 +80,11 @@ export interface RpcMethods {
   'vm.console': { params: RefParams; result: VmConsoleResult };
   'vm.ssh': { params: RefParams & { readonly stopped?: boolean | undefined }; result: VmSshResult };
   'ssh.config': { params: None; result: { readonly configFile: string; readonly include: string | null } };
+  'vm.stats': { params: VmStatsParams; result: VmStatsResult };
+  'vm.health': { params: Pick<VmStatsParams, 'refs'>; result: { readonly health: readonly VmHealth[] } };
+  'vm.ping': { params: Pick<VmStatsParams, 'refs'>; result: { readonly pings: readonly VmPing[] } };
+  /** OpenMetrics text. */
+  'stats.metrics': { params: None; result: { readonly text: string } };
   'image.list': { params: None; result: { readonly images: readonly ArtifactView[] } };
   'image.show': { params: RefParams; result: { readonly image: ArtifactView } };
   'image.delete': { params: RefParams; result: Deleted };
