@@ -2,7 +2,7 @@
 import type { CliSpec, DaemonStatus } from './api.ts';
 import { protocolVersion } from './api.ts';
 import { buildInfo } from './build-info.ts';
-import { Activity, Exec, GuestAgent, HostInfo, Images, Kernels, Operations, Processes, Vms, VmmDriver } from './capabilities.ts';
+import { Activity, Exec, GuestAgent, HostInfo, Images, Kernels, Operations, Processes, VmTeardown, VmUse, Vms, VmmDriver } from './capabilities.ts';
 import { loadConfig } from './config/load.ts';
 import { createDaemonParts } from './daemon/parts.ts';
 import type { DaemonParts } from './daemon/parts.ts';
@@ -78,6 +78,7 @@ async function serve(options: DaemonOptions, parts: DaemonParts, disposer: Dispo
     await host.close();
   });
   const service = createService(options, parts, host);
+  parts.teardown.serve(service.stopUnused);
   const registry = createRegistry();
   let closing: Promise<void> | undefined;
   let markClosed: () => void = () => undefined;
@@ -142,6 +143,7 @@ function boot(options: DaemonOptions, parts: DaemonParts): Promise<PluginHost> {
     core: [
       provision(Exec, parts.exec), provision(Processes, parts.processes), provision(Vms, parts.vms),
       provision(HostInfo, parts.hostInfo), provision(Operations, parts.operations), provision(Activity, parts.activity),
+      provision(VmUse, parts.use), provision(VmTeardown, parts.teardown),
     ],
     log: parts.log,
     paths: parts.paths,
@@ -170,7 +172,7 @@ function createService(options: DaemonOptions, parts: DaemonParts, host: PluginH
     ...(options.faults === undefined ? {} : { faults: options.faults }),
   });
   return createVmService({
-    store, paths, log, processes, locks, lifecycle, registry: parts.vms, operations: parts.operations,
+    store, paths, log, processes, locks, lifecycle, registry: parts.vms, use: parts.use, operations: parts.operations,
     stopSteps: registrations.stopSteps, reconfigurers: registrations.reconfigurers, sections: host.specSections(),
     images, kernels, agent: need(GuestAgent, 'a guest agent'),
     drivers: () => host.capabilities(VmmDriver),

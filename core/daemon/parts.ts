@@ -20,6 +20,10 @@ import type { Store } from '../store/store.ts';
 import { createToVm } from '../vm/record.ts';
 import { createVmRegistry } from '../vm/registry.ts';
 import type { VmRegistry } from '../vm/registry.ts';
+import { createTeardown } from '../vm/stop-unused.ts';
+import type { LateTeardown } from '../vm/stop-unused.ts';
+import { createVmUse } from '../vm/use.ts';
+import type { VmUseCount } from '../vm/use.ts';
 import { createActivity } from './activity.ts';
 import type { ActivityCount } from './activity.ts';
 import { createHostInfo } from './host-info.ts';
@@ -36,6 +40,8 @@ export interface DaemonParts {
   readonly locks: KeyedLock;
   readonly operations: OperationRegistry;
   readonly vms: VmRegistry;
+  readonly use: VmUseCount;
+  readonly teardown: LateTeardown;
   readonly jobs: JobRunner;
   readonly activity: ActivityCount;
 }
@@ -54,6 +60,8 @@ export function createDaemonParts(given: { readonly paths: Paths; readonly confi
     locks: { make: () => createKeyedLock() },
     operations: { make: ({ store, log }) => createOperations({ store: store.operations, log }) },
     vms: { make: ({ store, processes, log, locks }) => createVmRegistry({ store, processes, log, locks, toVm: createToVm(store.installId, paths) }) },
+    use: { make: ({ vms }) => createVmUse(vms) },
+    teardown: { make: () => createTeardown() },
     jobs: { make: ({ store, processes, log }) => createJobRunner({ store, processes, log }) },
     activity: { make: () => createActivity() },
   };

@@ -15,6 +15,7 @@ import type { VmRecord } from '../store/vms.ts';
 import type { ToVm } from './record.ts';
 import { resolveRef } from './ref.ts';
 import type { VmRegistry } from './registry.ts';
+import type { VmUseCount } from './use.ts';
 
 export interface VmDefaults {
   readonly vcpu: number;
@@ -34,6 +35,7 @@ export interface VmServiceDeps {
   readonly locks: KeyedLock;
   readonly lifecycle: Lifecycle;
   readonly registry: VmRegistry;
+  readonly use: VmUseCount;
   readonly operations: Pick<OperationRegistry, 'describe' | 'spawn' | 'show' | 'cancel'>;
   /** Frozen, in plugin graph order. */
   readonly stopSteps: readonly StopStepRegistration[];
@@ -71,6 +73,7 @@ export async function underLock<R>(
   const { ref, verb, call } = target;
   const { id, name } = resolveRef(ctx.store, ref);
   ctx.operations.describe(call.opId, name);
+  ctx.use.touch(id);
   return ctx.locks.run(id, { holder: `${verb} (${call.opId})`, signal: call.signal, subject: `VM ${name}` }, () => {
     const record = ctx.store.vms.get(id);
     // Deleted by whoever held the lock before.

@@ -13,6 +13,8 @@ import { beginInGuest, offerCommand, requestFor, runningVm } from './exec.ts';
 
 /** These answers are a few lines, made at once; the limit is for a guest that has stopped answering. */
 const answerLimitMs = 60_000;
+/** Of a question that nobody waits for. */
+const backgroundLimitMs = 15_000;
 /** 1,024 commands of 2 KiB each is the most that the agent lists. */
 const maxAnswerBytes = 4 * 1024 * 1024;
 
@@ -38,8 +40,28 @@ export async function detachCommand(ctx: VmContext, params: VmExecDetachParams, 
 
 /** @throws not_running; unsupported by an older agent; timeout; operation_failed */
 export async function keptCommands(ctx: VmContext, ref: string, call: CallContext): Promise<readonly KeptCommand[]> {
-  const vm = runningVm(ctx, ref);
-  const { exit, stdout, stderr } = await askKeeper(ctx, vm, { request: keepRequest(['list']), signal: call.signal });
+  return listKept(ctx, runningVm(ctx, ref), { signal: call.signal });
+}
+
+/**
+ * Whether a detached command runs, asked in the background: no use of the VM. A guest that cannot say (frozen, paused, too old, gone) counts as one that
+ * runs something. @throws cancelled
+ */
+export async function mayRunKept(ctx: VmContext, vm: Vm, signal: AbortSignal): Promise<boolean> {
+  try {
+    const commands = await listKept(ctx, vm, { signal, limitMs: backgroundLimitMs, more: { background: true } });
+    return commands.some(({ state }) => state === 'running');
+  } catch (error) {
+    signal.throwIfAborted();
+    ctx.log.debug({ vm: vm.name, err: error }, 'the guest does not say whether it runs detached commands');
+    return true;
+  }
+}
+
+interface ListKept { readonly signal: AbortSignal; readonly limitMs?: number; readonly more?: Partial<GuestExecRequest> }
+
+async function listKept(ctx: VmContext, vm: Vm, { signal, limitMs, more = {} }: ListKept): Promise<readonly KeptCommand[]> {
+  const { exit, stdout, stderr } = await askKeeper(ctx, vm, { request: keepRequest(['list'], more), signal, limitMs });
   if (!('code' in exit) || exit.code !== 0) throw operationFailed(`The kept commands of ${vm.name} cannot be listed: ${firstLine(stderr) ?? endText(exit)}`);
   return stdout.split('\n').flatMap((line) => parseKept(line) ?? []);
 }
@@ -57,14 +79,15 @@ const keepRequest = (words: readonly string[], more: Partial<GuestExecRequest> =
 interface Answer { readonly exit: GuestExit; readonly stdout: string; readonly stderr: string }
 
 /** Runs the keeper's program to its end. A guest that never answers, or never stops, is given up. */
-async function askKeeper(ctx: VmContext, vm: Vm, ask: { readonly request: GuestExecRequest; readonly signal: AbortSignal }): Promise<Answer> {
-  const limit = AbortSignal.timeout(answerLimitMs);
+async function askKeeper(ctx: VmContext, vm: Vm, ask: { readonly request: GuestExecRequest; readonly signal: AbortSignal; readonly limitMs?: number | undefined }): Promise<Answer> {
+  const limitMs = ask.limitMs ?? answerLimitMs;
+  const limit = AbortSignal.timeout(limitMs);
   const signal = AbortSignal.any([ask.signal, limit]);
   const process = await beginInGuest(ctx, vm, { request: ask.request, signal });
   const gone = Promise.withResolvers<never>();
   const giveUp = (): void => {
     process.hangup();
-    gone.reject(limit.aborted ? timedOut(`the guest of ${vm.name} to answer`, answerLimitMs) : cancelled(`command in ${vm.name}`));
+    gone.reject(limit.aborted ? timedOut(`the guest of ${vm.name} to answer`, limitMs) : cancelled(`command in ${vm.name}`));
   };
   signal.addEventListener('abort', giveUp, { once: true });
   if (signal.aborted) giveUp();

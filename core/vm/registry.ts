@@ -4,7 +4,7 @@ import { lifelineProcess } from '../lifecycle/lifeline.ts';
 import { notRunning } from '../errors.ts';
 import { recovered } from '../lifecycle/recover.ts';
 import type { KeyedLock } from '../lock.ts';
-import type { Logger, Vm } from '../plugin-api.ts';
+import type { Logger, ProcessIdentity, Vm } from '../plugin-api.ts';
 import type { Store } from '../store/store.ts';
 import { tryWrite } from '../store/try-write.ts';
 import type { ToVm } from './record.ts';
@@ -36,11 +36,13 @@ export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
   const listeners = new Set<(event: Change) => void>();
   const reasons = new Map<string, VmEndReason>();
   const notes = new Map<string, string>();
+  const paused = new Set<string>();
   let onEnded: (id: string) => void = () => undefined;
-  const isRunning = (id: string): boolean => {
+  const processOf = (id: string): ProcessIdentity | undefined => {
     const process = lifelineProcess(store.ledger.lifeline(id));
-    return store.vms.get(id)?.published === true && process !== undefined && deps.processes.isAlive(process);
+    return store.vms.get(id)?.published === true && process !== undefined && deps.processes.isAlive(process) ? process : undefined;
   };
+  const isRunning = (id: string): boolean => processOf(id) !== undefined;
   return {
     get: (id) => {
       const record = store.vms.get(id);
@@ -48,6 +50,12 @@ export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
     },
     list: () => store.vms.list().map(toVm),
     isRunning,
+    process: processOf,
+    paused(id, isPaused) {
+      if (isPaused && store.vms.get(id) !== undefined) paused.add(id);
+      else paused.delete(id);
+    },
+    isPaused: (id) => paused.has(id),
     resolve: (ref) => toVm(resolveRef(store, ref)),
     async running(ref, signal) {
       const record = resolveRef(store, ref);
@@ -77,6 +85,7 @@ export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
     announce(kind, vm) {
       reasons.delete(vm.id);
       notes.delete(vm.id);
+      paused.delete(vm.id);
       for (const listener of listeners) {
         try {
           listener({ kind, vm });

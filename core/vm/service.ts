@@ -1,6 +1,6 @@
 // The VM service: what core/daemon.ts wires, serves and closes.
 import type { LeakReport, ReclaimResult } from '../api.ts';
-import type { Vms } from '../capabilities.ts';
+import type { VmTeardown, Vms } from '../capabilities.ts';
 import { createKeyedLock } from '../lock.ts';
 import type { RecoverReport } from '../lifecycle/recover.ts';
 import { keepTrack, liveProcess } from './context.ts';
@@ -9,6 +9,7 @@ import { createVmMethods } from './methods.ts';
 import type { MethodTable } from './methods.ts';
 import { createToVm } from './record.ts';
 import { deriveState } from './states.ts';
+import { stopUnused } from './stop-unused.ts';
 import { createWatcher } from './watch.ts';
 
 export interface VmService {
@@ -16,6 +17,8 @@ export interface VmService {
   readonly methods: MethodTable;
   /** The capability `vms@1`. */
   readonly vms: Vms;
+  /** Fills the capability `vm-teardown@1`. */
+  readonly stopUnused: VmTeardown['stopUnused'];
   /** Recovers the VMs of the daemon before this one and begins to watch. Once, before the first request; `finished` need not be awaited. */
   start(): { readonly finished: Promise<RecoverReport> };
   /** Ends the watch, and waits for recovery, teardowns and deletions under way. Running VMs stay. */
@@ -32,6 +35,7 @@ export function createVmService(deps: VmServiceDeps): VmService {
   return {
     methods: createVmMethods(ctx),
     vms: deps.registry,
+    stopUnused: (id, options) => stopUnused(ctx, id, options),
     start() {
       const recovery = deps.lifecycle.recover();
       void keepTrack(ctx, recovery.finished.then(() => undefined, () => undefined));

@@ -42,7 +42,7 @@ beforeEach(async () => {
       return socket;
     },
   };
-  const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted: () => { reboots += 1; }, onChange: () => () => {} };
+  const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted: () => { reboots += 1; }, onChange: () => () => {} };
   links = createGuestAgent({ vms, host: { slowdown: 1 }, log: quietLog, driver: (of) => (of.spec.driver === 'fake' ? driver : undefined) });
 });
 afterEach(async () => {
@@ -121,7 +121,7 @@ it('gives a guest up that neither begins a command nor refuses it', async () => 
     driveFormats: ['raw'], consoleLogs: () => [], available: () => Promise.resolve({ ok: true, preference: 1 }),
     connectAgent: () => openSocket(frozen.socketPath),
   };
-  const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted() {}, onChange: () => () => {} };
+  const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted() {}, onChange: () => () => {} };
   const impatient = createGuestAgent({ vms, host: { slowdown: 1 }, log: quietLog, driver: () => driver, openLimitMs: 100 });
   try {
     await impatient.ready(vm, idle);

@@ -47,7 +47,7 @@ function makeWorld(dir: string) {
     socketPath: (_id, name) => join(dir, `${name}.sock`), vmUid: ({ slot }) => uid === 0 ? 2_000_000_000 + slot : undefined,
   };
   const vms: Vms = {
-    get: () => vm, list: () => [vm], isRunning: () => true, resolve: () => vm, running: () => Promise.resolve(vm), onChange: () => () => {},
+    get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), onChange: () => () => {},
     ended: (_id, reason) => told.push(reason), rebooted: () => {}, note: () => {},
   };
   const exec = createExec();

@@ -23,7 +23,7 @@ beforeEach(async () => {
   path = join(dir, 'q');
   told = [];
   const vms: Vms = {
-    get: () => vm, list: () => [vm], isRunning: () => true, resolve: () => vm, running: () => Promise.resolve(vm), onChange: () => () => {},
+    get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), onChange: () => () => {},
     ended: (_id, reason) => told.push(`ended ${reason}`), rebooted: () => told.push('rebooted'), note: (_id, text) => told.push(text),
   };
   watcher = createWatcher(vms, log, { retryMs: 10 });

@@ -6,9 +6,10 @@ import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { VmCreateParams, VmView } from '../../core/api.ts';
 import {
-  Activity, Exec, GuestAgent, HostInfo, Images, Kernels, Operations, Processes, VmmDriver, Vms,
+  Activity, Exec, GuestAgent, HostInfo, Images, Kernels, Operations, Processes, VmTeardown, VmUse, VmmDriver, Vms,
 } from '../../core/plugin-api.ts';
 import type { CallContext, FrameStream, Logger, PluginDefinition, TimelineEntry } from '../../core/plugin-api.ts';
+import type { Clock } from '../../core/clock.ts';
 import { loadConfig } from '../../core/config/load.ts';
 import { createActivity } from '../../core/daemon/activity.ts';
 import { createExec } from '../../core/exec.ts';
@@ -34,6 +35,9 @@ import { createVmRegistry } from '../../core/vm/registry.ts';
 import type { VmRegistry } from '../../core/vm/registry.ts';
 import { createVmService } from '../../core/vm/service.ts';
 import type { VmService } from '../../core/vm/service.ts';
+import { createTeardown } from '../../core/vm/stop-unused.ts';
+import { createVmUse } from '../../core/vm/use.ts';
+import type { VmUseCount } from '../../core/vm/use.ts';
 import { memoryLog } from './rpc-fixture.ts';
 import type { LogLine } from './rpc-fixture.ts';
 
@@ -45,6 +49,7 @@ export interface TestDaemon {
   readonly lifecycle: Lifecycle;
   readonly service: VmService;
   readonly registry: VmRegistry;
+  readonly use: VmUseCount;
   readonly operations: OperationRegistry;
   readonly processes: Processes;
   readonly log: readonly LogLine[];
@@ -59,6 +64,8 @@ export interface BootOptions {
   readonly plugins: () => readonly PluginDefinition[];
   readonly faults?: FaultPoints;
   readonly dir: string;
+  /** By which the use of VMs is measured. @default the system's */
+  readonly clock?: Clock;
 }
 
 let calls = 0;
@@ -80,6 +87,8 @@ export async function bootTestDaemon(options: BootOptions): Promise<TestDaemon> 
   const hostInfo = createHostInfo(store, paths);
   const locks = createKeyedLock();
   const registry = createVmRegistry({ store, processes, toVm: createToVm(store.installId, paths), log, locks });
+  const use = createVmUse(registry, options.clock);
+  const teardown = createTeardown();
   const operations = createOperations({ store: store.operations, log });
   const jobs = createJobRunner({ store, processes, log });
   const config = loadConfig({ file: paths.configFile, env: {} });
@@ -88,6 +97,7 @@ export async function bootTestDaemon(options: BootOptions): Promise<TestDaemon> 
     core: [
       provision(Exec, createExec()), provision(Processes, processes), provision(HostInfo, hostInfo), provision(Vms, registry),
       provision(Operations, operations), provision(Activity, createActivity()),
+      provision(VmUse, use), provision(VmTeardown, teardown),
     ],
   });
   const images = (): Images => host.capability(Images) ?? missing('images');
@@ -98,12 +108,13 @@ export async function bootTestDaemon(options: BootOptions): Promise<TestDaemon> 
     ...(options.faults === undefined ? {} : { faults: options.faults }),
   });
   const service = createVmService({
-    ...host.registrations, store, paths, log, processes, locks, lifecycle, registry, operations, sections: host.specSections(),
+    ...host.registrations, store, paths, log, processes, locks, lifecycle, registry, use, operations, sections: host.specSections(),
     images, kernels, agent: () => host.capability(GuestAgent) ?? missing('guest agent'), drivers: () => host.capabilities(VmmDriver),
     defaults: { vcpu: 1, memoryMiB: 64, init: 'auto' },
   });
+  teardown.serve(service.stopUnused);
   const daemon: TestDaemon = {
-    store, paths, host, jobs, lifecycle, service, registry, operations, processes, log: lines,
+    store, paths, host, jobs, lifecycle, service, registry, use, operations, processes, log: lines,
     async call<R>(name: string, params: object, more: Partial<CallContext> = {}): Promise<R> {
       const method = service.methods[name];
       if (method === undefined) throw new Error(`no method ${name}`);

@@ -1,0 +1,53 @@
+// Ends a VM that nobody uses. The capability is there before the service that fills it: plugins are set up first.
+import type { VmTeardown } from '../capabilities.ts';
+import { isBangerError } from '../errors.ts';
+import { backgroundScope } from '../lifecycle/scope.ts';
+import { keepTrack, liveProcess } from './context.ts';
+import type { VmContext } from './context.ts';
+import { mayRunKept } from './exec-kept.ts';
+import { stopLocked } from './stop.ts';
+
+export interface LateTeardown extends VmTeardown {
+  /** Once, by the service. Until then every VM counts as in use. */
+  serve(stopUnused: VmTeardown['stopUnused']): void;
+}
+export function createTeardown(): LateTeardown {
+  let serving: VmTeardown['stopUnused'] = () => Promise.resolve('in use');
+  return {
+    stopUnused: (id, options) => serving(id, options),
+    serve(stopUnused) { serving = stopUnused; },
+  };
+}
+
+type Options = Parameters<VmTeardown['stopUnused']>[1];
+
+/** @throws undo_failed; cancelled */
+export async function stopUnused(ctx: VmContext, id: string, { unusedForMs, signal }: Options): Promise<'stopped' | 'in use' | 'not running'> {
+  const isUsed = (): boolean => ctx.use.unusedMs(id) < unusedForMs || ctx.locks.holder(id) !== undefined;
+  const asked = ctx.store.vms.get(id);
+  if (asked === undefined || !isUp(ctx, id)) return 'not running';
+  // Asked before the lock is taken: no other verb waits for a guest. A command that is detached from now on is a use of its own.
+  if (isUsed() || await mayRunKept(ctx, ctx.toVm(asked), signal)) return 'in use';
+  signal.throwIfAborted();
+  const release = await ctx.locks.acquire(id, { holder: 'stop of an unused VM', waitMs: 0 }).catch((error: unknown) => {
+    if (isBangerError(error) && error.code === 'busy') return undefined;
+    throw error;
+  });
+  if (release === undefined) return 'in use';
+  const stop = async (): Promise<'stopped' | 'in use' | 'not running'> => {
+    const record = ctx.store.vms.get(id);
+    if (record === undefined || !isUp(ctx, id)) return 'not running';
+    if (ctx.use.unusedMs(id) < unusedForMs) return 'in use';
+    const scope = backgroundScope(ctx.log);
+    scope.log.info({ vm: record.name, unusedMs: Math.round(ctx.use.unusedMs(id)) }, 'stopping a VM that nobody uses');
+    await stopLocked(ctx, record, scope);
+    return 'stopped';
+  };
+  const stopped = stop().finally(release);
+  void keepTrack(ctx, stopped.then(() => undefined, () => undefined));
+  return stopped;
+}
+
+function isUp(ctx: VmContext, id: string): boolean {
+  return ctx.store.vms.get(id)?.published === true && liveProcess(ctx, id) !== undefined;
+}
