@@ -64,3 +64,10 @@ function writeHeader(image: Buffer, h: { sizeBytes: number; backingOffset: numbe
   image.writeUInt32BE(refcountOrder, 96);
   image.writeUInt32BE(headerBytes, 100);
 }
+
+/** Guest bytes by the first 32 bytes of a file; `undefined` when it is no qcow2. */
+export function overlaySize(header: Buffer): number | undefined {
+  if (header.length < 32 || header.toString('latin1', 0, 4) !== 'QFI\xfb') return undefined;
+  const size = header.readBigUInt64BE(24);
+  return size <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(size) : undefined;
+}
