@@ -54,11 +54,26 @@ void log_next_boot(struct boot_log *log);
 void log_write(struct boot_log *log, const char *data, size_t size);
 
 // events.c
-struct events { int fd; size_t matched; };
+/// `reason`: why QEMU says it shuts down ("guest-shutdown"), empty until it does.
+struct events { int fd; size_t length; char line[512], reason[32]; };
 /// Makes a control channel; `*theirs` is QEMU's end.
 void events_open(struct events *events, int *theirs);
 /// Reads what there is; whether a reset of the machine is in it. Closes the channel (fd -1) at its end.
 bool events_take_reset(struct events *events);
+/// Tells QEMU to end.
+void events_quit(struct events *events);
+
+// last-words.c
+/// Whether a boot's output had the line of a kernel panic, and how much came after it. All zero at the beginning of a boot.
+struct panic { bool seen; size_t matched, since; };
+void panic_follow(struct panic *panic, const char *data, size_t size);
+/// Whether the output ends with a panic and what a kernel says after one.
+bool panic_at_end(const struct panic *panic);
+/// The last bytes of what the VMM itself said.
+struct words { char text[512]; size_t length; };
+void words_add(struct words *words, const char *data, size_t size);
+/// As the inside of a JSON string, in ASCII; `size` of at least twice the bytes kept takes all of them. Returns its length.
+size_t words_json(const struct words *words, char *out, size_t size);
 
 // console.c
 enum { CONSOLE_POLLS = 3, CONSOLE_RECENT = 4096, CONSOLE_OUT = 64 * 1024, CONSOLE_IN = 4096 };

@@ -1,9 +1,9 @@
 // Mode `vmm`: one VMM process, its namespaces, privileges, console log and end.
 //
 //   shim ── fork ── child: namespaces, privileges, exec VMM
-//     │ stdout+stderr pipe ──> bounded log of this boot, and the client of the console
+//     │ stdout and stderr pipe ──> bounded log of this boot, and the client of the console
 //     │ stdin pipe <── the client of the console
-//     │ QEMU's events ──> a log for the next boot
+//     │ QEMU's events ──> a log for the next boot; after a kernel panic, the end of the VMM
 //     └ waits; writes the exit file; ends with the VMM's status
 #define _GNU_SOURCE
 #include "shim.h"
@@ -25,7 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_LISTEN = 4, FIRST_LISTEN_FD = 3, MAX_HANDED = MAX_LISTEN + 1, FIXED_POLLS = 3 };
+enum { MAX_LISTEN = 4, FIRST_LISTEN_FD = 3, MAX_HANDED = MAX_LISTEN + 1, FIXED_POLLS = 4 };
 
 struct vmm_options {
   const char *mark, *netns, *netns_pid_file, *log_dir, *exit_file, *pid_file, *console;
@@ -112,7 +112,7 @@ static const char *drop_privileges(const struct vmm_options *o) {
 struct child_fds {
   /// -1 for /dev/null.
   int input;
-  int output, report;
+  int output, errors, report;
   /// Sockets, and QEMU's end of the events behind them.
   int handed[MAX_HANDED];
   size_t handed_count;
@@ -144,7 +144,7 @@ static _Noreturn void run_child(const struct vmm_options *o, const struct child_
     reset_signals();
     if (fds->input >= 0) dup2(fds->input, 0);
     dup2(fds->output, 1);
-    dup2(fds->output, 2);
+    dup2(fds->errors, 2);
     // Sources were moved above the targets by the parent, so no dup2 overwrites a later source.
     for (size_t i = 0; i < fds->handed_count; i++) dup2(fds->handed[i], FIRST_LISTEN_FD + (int)i);
     close_others_at_exec(FIRST_LISTEN_FD + (int)fds->handed_count);
@@ -163,8 +163,16 @@ static int move_up(int fd) {
   return moved;
 }
 
-/// Our ends of what the VMM writes, reads and tells.
-struct vmm { pid_t pid; int output; struct console *console; struct events events; };
+/// Our ends of what the VMM writes, reads and tells, and what is known from it. `output` is the guest's console, `errors` the VMM's own words.
+struct vmm {
+  pid_t pid;
+  int output, errors;
+  struct console *console;
+  struct events events;
+  struct panic panic;
+  struct words words;
+  bool panicked;
+};
 
 static void open_ends(const struct vmm_options *o, struct vmm *vmm, struct child_fds *fds) {
   static struct console console;
@@ -181,9 +189,9 @@ static void open_ends(const struct vmm_options *o, struct vmm *vmm, struct child
 }
 
 static void spawn(const struct vmm_options *o, struct vmm *vmm) {
-  int out[2], report[2];
-  if (pipe2(out, O_CLOEXEC) != 0 || pipe2(report, O_CLOEXEC) != 0) fail(EXIT_SETUP, "pipe: %s", strerror(errno));
-  struct child_fds fds = { .input = -1, .output = move_up(out[1]), .report = move_up(report[1]) };
+  int out[2], err[2], report[2];
+  if (pipe2(out, O_CLOEXEC) != 0 || pipe2(err, O_CLOEXEC) != 0 || pipe2(report, O_CLOEXEC) != 0) fail(EXIT_SETUP, "pipe: %s", strerror(errno));
+  struct child_fds fds = { .input = -1, .output = move_up(out[1]), .errors = move_up(err[1]), .report = move_up(report[1]) };
   open_ends(o, vmm, &fds);
   pid_t netns_pid = o->netns_pid_file != NULL ? read_pid(o->netns_pid_file) : 0;
   pid_t parent = getpid();
@@ -191,6 +199,7 @@ static void spawn(const struct vmm_options *o, struct vmm *vmm) {
   if (pid < 0) fail(EXIT_SETUP, "fork: %s", strerror(errno));
   if (pid == 0) run_child(o, &fds, netns_pid, parent);
   close(fds.output);
+  close(fds.errors);
   close(fds.report);
   if (fds.input >= 0) close(fds.input);
   for (size_t i = 0; i < fds.handed_count; i++) close(fds.handed[i]);
@@ -205,31 +214,43 @@ static void spawn(const struct vmm_options *o, struct vmm *vmm) {
     fail(EXIT_EXEC, "%s", text);
   }
   vmm->output = out[0];
+  vmm->errors = err[0];
+  fcntl(vmm->output, F_SETFL, O_NONBLOCK);
+  fcntl(vmm->errors, F_SETFL, O_NONBLOCK);
   vmm->pid = pid;
 }
 
-static void record_exit(const struct vmm_options *o, int status) {
-  char text[128], now[32];
+static void record_exit(const struct vmm_options *o, const struct vmm *vmm, int status) {
+  char text[1536], words[2 * sizeof vmm->words.text + 4], now[32];
   format_now(now, sizeof now);
-  if (WIFSIGNALED(status)) snprintf(text, sizeof text, "{\"signal\":%d,\"at\":\"%s\"}\n", WTERMSIG(status), now);
-  else snprintf(text, sizeof text, "{\"code\":%d,\"at\":\"%s\"}\n", WEXITSTATUS(status), now);
+  words_json(&vmm->words, words, sizeof words);
+  snprintf(text, sizeof text, "{\"%s\":%d,\"at\":\"%s\",\"reason\":\"%s\",\"panic\":%s,\"said\":\"%s\"}\n", WIFSIGNALED(status) ? "signal" : "code",
+           WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), now, vmm->events.reason, vmm->panicked ? "true" : "false", words);
   if (!write_file(o->exit_file, text)) dprintf(2, "shim: cannot write %s: %s\n", o->exit_file, strerror(errno));
 }
 
-/// One read of the output, into the log and to the console's client; false at the end of the stream. `*copied` tells how much it was.
-static bool copy_output(const struct vmm *vmm, struct boot_log *log, size_t *copied) {
+/// One read of a stream of the VMM, into the log and to the console's client; closes it at its end. Returns how much it was.
+static size_t copy_stream(struct vmm *vmm, int *fd, struct boot_log *log) {
   static char buffer[65536];
-  ssize_t n = read(vmm->output, buffer, sizeof buffer);
-  *copied = n > 0 ? (size_t)n : 0;
-  if (n > 0) log_write(log, buffer, (size_t)n);
-  if (n > 0 && vmm->console != NULL) console_output(vmm->console, buffer, (size_t)n);
-  return n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR));
+  if (*fd < 0) return 0;
+  ssize_t n = read(*fd, buffer, sizeof buffer);
+  if (n < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
+  if (n <= 0) {
+    close(*fd);
+    *fd = -1;
+    return 0;
+  }
+  if (fd == &vmm->output) panic_follow(&vmm->panic, buffer, (size_t)n);
+  else words_add(&vmm->words, buffer, (size_t)n);
+  log_write(log, buffer, (size_t)n);
+  if (vmm->console != NULL) console_output(vmm->console, buffer, (size_t)n);
+  return (size_t)n;
 }
 
-/// What lies in the pipe; at most one pipe full, so that a descriptor that the VMM handed on cannot hold us.
-static void copy_rest(const struct vmm *vmm, struct boot_log *log) {
-  size_t copied = 1;
-  for (int i = 0; i < 16 && copied > 0; i++) copy_output(vmm, log, &copied);
+/// What lies in the pipes; at most one pipe full each, so that a descriptor that the VMM handed on cannot hold us.
+static void copy_rest(struct vmm *vmm, struct boot_log *log) {
+  for (int i = 0; i < 16 && copy_stream(vmm, &vmm->output, log) > 0; i++) {}
+  for (int i = 0; i < 16 && copy_stream(vmm, &vmm->errors, log) > 0; i++) {}
 }
 
 static void forward_signals(int signals, pid_t pid) {
@@ -238,38 +259,46 @@ static void forward_signals(int signals, pid_t pid) {
     if (info.ssi_signo == SIGTERM || info.ssi_signo == SIGINT) kill(pid, SIGTERM);
 }
 
-static size_t prepare_polls(const struct vmm *vmm, int signals, bool has_output, struct pollfd *fds) {
+static size_t prepare_polls(const struct vmm *vmm, int signals, struct pollfd *fds) {
   fds[0] = (struct pollfd){ signals, POLLIN, 0 };
-  fds[1] = (struct pollfd){ has_output ? vmm->output : -1, POLLIN, 0 };
-  fds[2] = (struct pollfd){ vmm->events.fd, POLLIN, 0 };
+  fds[1] = (struct pollfd){ vmm->output, POLLIN, 0 };
+  fds[2] = (struct pollfd){ vmm->errors, POLLIN, 0 };
+  fds[3] = (struct pollfd){ vmm->events.fd, POLLIN, 0 };
   if (vmm->console != NULL) console_poll(vmm->console, fds + FIXED_POLLS);
   return FIXED_POLLS + (vmm->console != NULL ? CONSOLE_POLLS : 0);
 }
 
+/// A reset is the next boot, unless the kernel panicked (panic=-1): then it is the end, and the log ends with the panic (docs/adr/0011).
 static void take_events(struct vmm *vmm, struct boot_log *log) {
-  if (!events_take_reset(&vmm->events)) return;
+  if (!events_take_reset(&vmm->events) || vmm->panicked) return;
   // What was written before the reset is the end of that boot's log.
   copy_rest(vmm, log);
+  if (panic_at_end(&vmm->panic)) {
+    vmm->panicked = true;
+    events_quit(&vmm->events);
+    return;
+  }
+  vmm->panic = (struct panic){ 0 };
   log_next_boot(log);
 }
 
 static int supervise(struct vmm *vmm, int signals, struct boot_log *log) {
   struct pollfd fds[FIXED_POLLS + CONSOLE_POLLS];
-  bool has_output = true;
-  fcntl(vmm->output, F_SETFL, O_NONBLOCK);
   for (;;) {
-    if (poll(fds, prepare_polls(vmm, signals, has_output, fds), -1) < 0) {
+    if (poll(fds, prepare_polls(vmm, signals, fds), -1) < 0) {
       if (errno == EINTR) continue;
       fail(EXIT_SETUP, "poll: %s", strerror(errno));
     }
-    size_t copied;
-    if (fds[1].revents != 0) has_output = copy_output(vmm, log, &copied);
-    if (fds[2].revents != 0) take_events(vmm, log);
+    if (fds[1].revents != 0) copy_stream(vmm, &vmm->output, log);
+    if (fds[2].revents != 0) copy_stream(vmm, &vmm->errors, log);
+    if (fds[3].revents != 0) take_events(vmm, log);
     if (vmm->console != NULL) console_ready(vmm->console, fds + FIXED_POLLS);
     if (fds[0].revents == 0) continue;
     forward_signals(signals, vmm->pid);
     int status;
     if (waitpid(vmm->pid, &status, WNOHANG) != vmm->pid) continue;
+    // Its last word on why it shut down; a reset in it is of no consequence any more.
+    (void)events_take_reset(&vmm->events);
     copy_rest(vmm, log);
     if (vmm->console != NULL) console_end(vmm->console);
     return status;
@@ -285,7 +314,7 @@ int run_vmm(int argc, char **argv) {
   struct boot_log log;
   log_open(&log, options.log_dir, options.log);
   int signals = open_signals();
-  struct vmm vmm = { .events = { .fd = -1 } };
+  struct vmm vmm = { .output = -1, .errors = -1, .events = { .fd = -1 } };
   spawn(&options, &vmm);
   char text[32];
   snprintf(text, sizeof text, "%d\n", (int)vmm.pid);
@@ -296,6 +325,6 @@ int run_vmm(int argc, char **argv) {
   }
   announce("pid %d\n", (int)vmm.pid);
   int status = supervise(&vmm, signals, &log);
-  record_exit(&options, status);
+  record_exit(&options, &vmm, status);
   return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }

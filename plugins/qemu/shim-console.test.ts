@@ -195,7 +195,7 @@ describe('logs by boot', () => {
   test('a reset in pieces counts, other events and words that look like one do not', async () => {
     const half = reset.indexOf('"RESET"') + 3;
     const noise = '{"event": "POWERDOWN"}{"data": {"text": "\\"event\\": \\"RESET\\""}, "event": "RESE"}';
-    await startVmm(`echo a; echo '${noise}' >&3; read go; echo b; printf '%s' '${reset.slice(0, half)}' >&3; read go; printf '%s' '${reset.slice(half)}' >&3; exec cat`);
+    await startVmm(`echo a; echo '${noise}' >&3; read go; echo b; printf '%s' '${reset.slice(0, half)}' >&3; read go; printf '%s\\r\\n' '${reset.slice(half)}' >&3; exec cat`);
     const client = openConsole();
     client.socket.write('\n');
     await seen(client, /b\n/);

@@ -55,7 +55,9 @@ describe('shim vmm', () => {
     expect(await exit).toBe(7);
     expect(read('pid')).toBe(`${pid}\n`);
     expect(read('logs/1.log')).toBe('to-stdout\nto-stderr\n');
-    expect(JSON.parse(read('exit'))).toEqual({ code: 7, at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/) });
+    expect(JSON.parse(read('exit'))).toEqual({
+      code: 7, at: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/), reason: '', panic: false, said: 'to-stderr\n',
+    });
   });
 
   test('records a signal death', async () => {
