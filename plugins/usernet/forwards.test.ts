@@ -3,22 +3,25 @@ import { createHash, randomBytes } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, describe, expect, test } from 'vitest';
 import { operationFailed } from '../../core/plugin-api.ts';
-import type { Logger, Vm } from '../../core/plugin-api.ts';
+import type { GuestAgent, Logger, Vm } from '../../core/plugin-api.ts';
+import type { ForwardSource, PortForward } from './capability.ts';
 import { createForwards } from './forwards.ts';
-import type { Forward, Forwards } from './forwards.ts';
+import type { Forwards, PublishedPort } from './forwards.ts';
 
 const log: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () => log };
 const limit = { timeout: 20_000 };
 const vm = (name: string): Vm => ({ id: name.padEnd(12, '0'), name } as Vm);
+let firstOpen = 0;
 // A loopback address of this test alone, so that its ports clash with nothing.
 const address = `127.33.${process.pid >> 8 & 255}.${process.pid & 255}`;
 
 const servers: Server[] = [];
 const made: Forwards[] = [];
 afterEach(async () => {
-  for (const forwards of made.splice(0)) await forwards.closeAll();
+  for (const forwards of made.splice(0)) forwards.closeAll();
+  firstOpen = 0;
   for (const server of servers.splice(0)) server.close();
 });
 
@@ -38,7 +41,8 @@ async function freePort(): Promise<number> {
 const dialed: { vm: string; host: string; port: number }[] = [];
 function forwardsTo(dial?: (signal: AbortSignal) => Promise<Duplex>): Forwards {
   dialed.length = 0;
-  const forwards = createForwards({
+  const agent: Pick<GuestAgent, 'dial' | 'exec'> = {
+    exec: () => Promise.reject(operationFailed('no datagrams here')),
     dial: (target, to, signal) => {
       if ('path' in to) throw new Error('forwards go to ports');
       const { host, port } = to;
@@ -49,7 +53,8 @@ function forwardsTo(dial?: (signal: AbortSignal) => Promise<Duplex>): Forwards {
         socket.once('error', (error) => reject(operationFailed('refused', { cause: error })));
       });
     },
-  }, log);
+  };
+  const forwards = createForwards({ agent, log, address: () => address, firstOpenPort: () => firstOpen });
   made.push(forwards);
   return forwards;
 }
@@ -64,7 +69,9 @@ async function collect(socket: Socket): Promise<Buffer> {
   for await (const chunk of socket) chunks.push(chunk as Buffer);
   return Buffer.concat(chunks);
 }
-const forward = (hostPort: number, guestPort: number): Forward => ({ address, hostPort, guestPort });
+const forward = (hostPort: number, guestPort: number): PublishedPort => ({ address, hostPort, guestPort });
+const full = (hostPort: number, guestPort: number, source: ForwardSource = 'published'): PortForward =>
+  ({ protocol: 'tcp', address, hostPort, guestPort, guestHost: 'localhost', source });
 
 test('joins a connection to the guest\'s port, and passes the end of one side on while the other goes on', async () => {
   // Answers only once the client has ended its side.
@@ -75,7 +82,7 @@ test('joins a connection to the guest\'s port, and passes the end of one side on
   const socket = await open(port);
   socket.end('hello');
   expect(String(await collect(socket))).toBe('got hello');
-  expect(dialed).toEqual([{ vm: 'devbox', host: '127.0.0.1', port: guestPort }]);
+  expect(dialed).toEqual([{ vm: 'devbox', host: 'localhost', port: guestPort }]);
 });
 
 test('carries 32 MiB whole to a reader that is slow to begin', async () => {
@@ -130,13 +137,13 @@ test('names the VM that has the port, then the process, and keeps the former lis
   const [one, two, taken] = [await freePort(), await freePort(), await serve(address, () => {})];
   await forwards.replace(vm('first'), [forward(one, 80)]);
   await expect(forwards.replace(vm('second'), [forward(two, 80), forward(one, 80)])).rejects.toMatchObject({
-    code: 'busy', message: `Port ${address}:${one} is busy: VM first listens there`,
+    code: 'busy', message: `Port ${address}:${one} is busy: VM first (published) listens there`,
   });
   await expect(open(two)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
   await expect(forwards.replace(vm('first'), [forward(taken, 80)])).rejects.toMatchObject({
     code: 'busy', message: expect.stringContaining(`(pid ${process.pid}) listens there`),
   });
-  expect(forwards.list(vm('first').id)).toEqual([forward(one, 80)]);
+  expect(forwards.list(vm('first'))).toEqual([full(one, 80)]);
   (await open(one)).destroy();
 });
 
@@ -174,9 +181,9 @@ test('closing ends listeners and connections, and closing again does nothing', a
   const socket = await open(port);
   await expect.poll(() => dialed.length, limit).toBe(1);
   const ended = collect(socket).catch(() => 'reset');
-  await forwards.close(vm('devbox').id);
+  forwards.closeVm(vm('devbox').id);
   await ended;
-  await forwards.close(vm('devbox').id);
+  forwards.closeVm(vm('devbox').id);
   await expect(open(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
 });
 
@@ -184,5 +191,118 @@ test('an address that is not the host\'s is an error with a hint', async () => {
   const forwards = forwardsTo();
   await expect(forwards.replace(vm('devbox'), [{ address: '192.0.2.1', hostPort: 8080, guestPort: 80 }])).rejects.toMatchObject({
     code: 'operation_failed', hint: 'the address must be one of this host',
+  });
+});
+
+test('closing ends a listener that is only about to listen', async () => {
+  const forwards = forwardsTo();
+  const port = await freePort();
+  const pending = forwards.replace(vm('devbox'), [forward(port, 80)]);
+  forwards.closeVm(vm('devbox').id);
+  await expect(pending).rejects.toMatchObject({ code: 'cancelled' });
+  await expect(open(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+});
+
+describe('added and automatic forwards', () => {
+  const ready = async (): Promise<{ forwards: Forwards; devbox: Vm }> => {
+    const forwards = forwardsTo();
+    await forwards.replace(vm('devbox'), []);
+    return { forwards, devbox: vm('devbox') };
+  };
+
+  test('take the guest\'s port on the VM\'s address, and asking again gives the same', async () => {
+    const { forwards, devbox } = await ready();
+    const guestPort = await serve('127.0.0.1', (socket) => { socket.end('hello'); });
+    const one = await forwards.open(devbox, { protocol: 'tcp', guestPort, guestHost: '127.0.0.1', source: 'auto' });
+    expect(one).toEqual({ ...full(guestPort, guestPort, 'auto'), guestHost: '127.0.0.1' });
+    expect(await forwards.open(devbox, { protocol: 'tcp', guestPort, guestHost: '127.0.0.1', source: 'auto' })).toEqual(one);
+    expect(String(await collect(await open(guestPort)))).toBe('hello');
+    forwards.close(devbox, one);
+    forwards.close(devbox, one);
+    await expect(open(guestPort)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    expect(forwards.list(devbox)).toEqual([]);
+  });
+
+  test('dial where they are told, from the next connection on', async () => {
+    const { forwards, devbox } = await ready();
+    const port = await freePort();
+    const guestPort = await serve('127.9.9.9', (socket) => { socket.end('there'); });
+    const request = { protocol: 'tcp', guestPort, hostPort: port, source: 'auto' } as const;
+    await forwards.open(devbox, { ...request, guestHost: '127.9.9.8' });
+    await expect(collect(await open(port))).rejects.toMatchObject({ code: 'ECONNRESET' });
+    await forwards.open(devbox, { ...request, guestHost: '127.9.9.9' });
+    expect(String(await collect(await open(port)))).toBe('there');
+    expect(forwards.list(devbox)).toHaveLength(1);
+  });
+
+  test('of a port kept for root are at 20000 more, and where that is taken at 30000 more', async () => {
+    const { forwards, devbox } = await ready();
+    firstOpen = 1024;
+    const at = async (guestPort: number): Promise<number> => (await forwards.open(devbox, { protocol: 'tcp', guestPort, source: 'auto' })).hostPort;
+    expect(await at(80)).toBe(20_080);
+    await forwards.open(devbox, { protocol: 'tcp', guestPort: 9, hostPort: 20_081, source: 'added' });
+    expect(await at(81)).toBe(30_081);
+    expect(await at(1024)).toBe(1024);
+  });
+
+  test('give way to what is published, and those that were added do not', async () => {
+    const { forwards, devbox } = await ready();
+    const [auto, added] = [await freePort(), await freePort()];
+    await forwards.open(devbox, { protocol: 'tcp', guestPort: auto, source: 'auto' });
+    await forwards.open(devbox, { protocol: 'tcp', guestPort: 1, hostPort: added, source: 'added' });
+    await expect(forwards.replace(devbox, [forward(added, 2)])).rejects.toMatchObject({ message: `Port ${address}:${added} is busy: VM devbox (added) listens there` });
+    let told = 0;
+    const stop = forwards.onPublish(() => { told += 1; });
+    await forwards.replace(devbox, [forward(auto, 3)]);
+    stop();
+    expect(told).toBe(1);
+    expect(forwards.list(devbox)).toEqual([full(added, 1, 'added'), full(auto, 3)]);
+    await expect(forwards.open(devbox, { protocol: 'tcp', guestPort: auto, source: 'auto' })).rejects.toMatchObject({
+      code: 'busy', message: `Port ${address}:${auto} is busy: VM devbox (published) listens there`,
+    });
+  });
+
+  test('that appear on their own become added when they are asked for, without an end of their listener', async () => {
+    const { forwards, devbox } = await ready();
+    const port = await serve('127.0.0.1', (socket) => { socket.pipe(socket); });
+    await forwards.open(devbox, { protocol: 'tcp', guestPort: port, guestHost: '127.0.0.1', source: 'auto' });
+    const before = await open(port);
+    await forwards.open(devbox, { protocol: 'tcp', guestPort: port, source: 'added' });
+    expect(forwards.list(devbox)).toEqual([full(port, port, 'added')]);
+    before.end('still here');
+    expect(String(await collect(before))).toBe('still here');
+    // What was asked for is not closed as an automatic one.
+    forwards.close(devbox, full(port, port, 'auto'));
+    expect(forwards.list(devbox)).toHaveLength(1);
+  });
+
+  test('of two VMs that want one port of one address: the second is told who has it', async () => {
+    const { forwards, devbox } = await ready();
+    await forwards.replace(vm('other'), []);
+    const port = await freePort();
+    await forwards.open(devbox, { protocol: 'tcp', guestPort: port, source: 'auto' });
+    await expect(forwards.open(vm('other'), { protocol: 'tcp', guestPort: port, source: 'auto' })).rejects.toMatchObject({
+      code: 'busy', message: `Port ${address}:${port} is busy: VM devbox (automatic) listens there`,
+    });
+  });
+
+  test('are refused once the VM\'s forwards are closed, and opening and closing leaves nothing', async () => {
+    const { forwards, devbox } = await ready();
+    const port = await freePort();
+    for (let n = 0; n < 100; n += 1) forwards.close(devbox, await forwards.open(devbox, { protocol: 'tcp', guestPort: port, source: 'auto' }));
+    await expect(open(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+    const pending = forwards.open(devbox, { protocol: 'tcp', guestPort: port, source: 'auto' });
+    forwards.closeVm(devbox.id);
+    await expect(pending).rejects.toMatchObject({ code: 'cancelled' });
+    await expect(forwards.open(devbox, { protocol: 'tcp', guestPort: port, source: 'auto' })).rejects.toMatchObject({ code: 'not_running' });
+    await expect(open(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+  });
+
+  test('say what is not forwarded until the VM\'s forwards are closed', async () => {
+    const { forwards, devbox } = await ready();
+    forwards.setUnforwarded(devbox, [{ protocol: 'tcp', guestPort: 80, why: 'busy' }]);
+    expect(forwards.unforwarded(devbox)).toEqual([{ protocol: 'tcp', guestPort: 80, why: 'busy' }]);
+    forwards.closeVm(devbox.id);
+    expect(forwards.unforwarded(devbox)).toEqual([]);
   });
 });

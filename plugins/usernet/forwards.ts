@@ -1,167 +1,238 @@
-// Listeners of published ports. Each connection is joined to one that the guest agent makes inside the guest.
-import { createServer } from 'node:net';
-import type { Server, Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
-import { BangerError, busy, operationFailed } from '../../core/plugin-api.ts';
-import type { GuestAgent, Logger, Vm } from '../../core/plugin-api.ts';
+// The forwarded ports of running VMs: published, added and automatic ones in one table, so that a clash is known for what it is.
+import type { Socket } from 'node:net';
+import { busy, cancelled, notRunning, operationFailed } from '../../core/plugin-api.ts';
+import type { BangerError, GuestAgent, Logger, Vm } from '../../core/plugin-api.ts';
+import type { ForwardRequest, ForwardSource, PortForward, PortForwards, UnforwardedPort } from './capability.ts';
+import { hostPortsFor } from './host-ports.ts';
 import { findPortHolder } from './port-holder.ts';
+import { createTcpForward } from './tcp-forward.ts';
+import type { HostListener } from './tcp-forward.ts';
+import { createUdpForward } from './udp-forward.ts';
 
-export interface Forward {
-  readonly address: string;
-  readonly hostPort: number;
-  readonly guestPort: number;
-}
-export interface Forwards {
+/** A rule of the VM's spec. */
+export type PublishedPort = Pick<PortForward, 'address' | 'hostPort' | 'guestPort'>;
+export interface Forwards extends PortForwards {
   /**
-   * Makes exactly these the VM's listeners; unchanged ones are not touched, connections of removed ones live on.
+   * Makes exactly these the VM's published ports; unchanged ones are not touched, connections of removed ones live on.
    * All or nothing: when one cannot listen, the former set stays. Calls for one VM must not overlap.
    * @throws busy, naming who holds the port; operation_failed
    */
-  replace(vm: Vm, wanted: readonly Forward[]): Promise<void>;
-  /** Ends listeners and connections of a VM. */
-  close(vmId: string): Promise<void>;
-  closeAll(): Promise<void>;
-  list(vmId: string): readonly Forward[];
+  replace(vm: Vm, wanted: readonly PublishedPort[]): Promise<void>;
+  /** Ends listeners and connections of a VM. From now on nothing is opened for it until `replace`. */
+  closeVm(vmId: string): void;
+  closeAll(): void;
+}
+export interface ForwardsDeps {
+  readonly agent: Pick<GuestAgent, 'dial' | 'exec'>;
+  readonly log: Logger;
+  /** The VM's own address. */
+  address(vm: Vm): string;
+  /** The lowest port that we may listen on. */
+  firstOpenPort(): number;
 }
 
-interface Listener { readonly forward: Forward; readonly vmName: string; readonly server: Server }
-interface Entry { readonly listeners: Map<string, Listener>; readonly connections: Set<Socket> }
+/** A port of this host from the moment it is asked for. */
+interface Slot { readonly vmName: string; forward: PortForward; readonly listener: HostListener; readonly ready: Promise<void> }
+interface Entry {
+  /** By `slotKey`. */
+  readonly slots: Map<string, Slot>;
+  readonly connections: Set<Socket>;
+  unforwarded: readonly UnforwardedPort[];
+}
 
-/** Per listener; the guest's own limits come first for what is meant. */
-const maxConnections = 1024;
-const dialTimeoutMs = 15_000;
-const guestLoopback = '127.0.0.1';
+const sourceWords: Readonly<Record<ForwardSource, string>> = { published: 'published', added: 'added', auto: 'automatic' };
+/** Either of the guest's loopback addresses. */
+const guestLoopback = 'localhost';
 
-export function createForwards(agent: Pick<GuestAgent, 'dial'>, log: Logger): Forwards {
-  const entries = new Map<string, Entry>();
-  const ownHolder = (forward: Forward): string | undefined => {
-    for (const { listeners } of entries.values()) {
-      for (const other of listeners.values()) if (overlaps(other.forward, forward)) return `VM ${other.vmName}`;
+export function createForwards(deps: ForwardsDeps): Forwards {
+  return new ForwardTable(deps);
+}
+
+class ForwardTable implements Forwards {
+  readonly #deps: ForwardsDeps;
+  readonly #entries = new Map<string, Entry>();
+  readonly #publishListeners = new Set<(vmId: string) => void>();
+
+  constructor(deps: ForwardsDeps) {
+    this.#deps = deps;
+  }
+
+  async replace(vm: Vm, wanted: readonly PublishedPort[]): Promise<void> {
+    const entry = this.#entries.get(vm.id) ?? { slots: new Map<string, Slot>(), connections: new Set<Socket>(), unforwarded: [] };
+    this.#entries.set(vm.id, entry);
+    const forwards = new Map<string, PortForward>();
+    for (const rule of wanted) {
+      const forward: PortForward = { ...rule, protocol: 'tcp', guestHost: guestLoopback, source: 'published' };
+      if (forwards.has(slotKey(forward))) throw busy(`Port ${rule.address}:${rule.hostPort}`, `VM ${vm.name} publishes it twice`);
+      forwards.set(slotKey(forward), forward);
+    }
+    const former = [...entry.slots].filter(([, slot]) => slot.forward.source === 'published');
+    const opened: string[] = [];
+    try {
+      for (const [key, forward] of forwards) {
+        if (entry.slots.get(key)?.forward.source === 'published') continue;
+        await this.#begin(vm, entry, forward);
+        opened.push(key);
+      }
+    } catch (error) {
+      for (const key of opened) drop(entry, key);
+      throw error;
+    }
+    for (const [key, slot] of former) {
+      const forward = forwards.get(key);
+      if (forward === undefined) drop(entry, key);
+      else slot.forward = forward;
+    }
+    for (const listener of this.#publishListeners) listener(vm.id);
+  }
+
+  async open(vm: Vm, request: ForwardRequest): Promise<PortForward> {
+    const { protocol, guestPort, source } = request;
+    const base = { protocol, guestPort, source, address: request.address ?? this.#deps.address(vm), guestHost: request.guestHost ?? guestLoopback };
+    if (request.hostPort !== undefined) return this.#openAt(vm, { ...base, hostPort: request.hostPort });
+    const ports = [...hostPortsFor(guestPort, this.#deps.firstOpenPort())];
+    // The first one is refused where even root may not: the high ones are left.
+    if (ports[0] === guestPort) ports.push(...hostPortsFor(guestPort, guestPort + 1));
+    let last: unknown = operationFailed(`This host keeps port ${guestPort} for root`, { hint: 'name a port of this host' });
+    for (const hostPort of ports) {
+      try {
+        return await this.#openAt(vm, { ...base, hostPort });
+      } catch (error) {
+        last = error;
+        if (hostPort === guestPort ? !isForbidden(error) : !isTaken(error)) throw error;
+      }
+    }
+    throw last;
+  }
+
+  list(vm: Pick<Vm, 'id'>): readonly PortForward[] {
+    return [...this.#entries.get(vm.id)?.slots.values() ?? []].map(({ forward }) => forward);
+  }
+
+  close(vm: Pick<Vm, 'id'>, forward: PortForward): void {
+    const entry = this.#entries.get(vm.id);
+    const slot = entry?.slots.get(slotKey(forward));
+    if (entry !== undefined && slot?.forward.source === forward.source) drop(entry, slotKey(forward));
+  }
+
+  setUnforwarded(vm: Pick<Vm, 'id'>, ports: readonly UnforwardedPort[]): void {
+    const entry = this.#entries.get(vm.id);
+    if (entry !== undefined) entry.unforwarded = ports;
+  }
+
+  unforwarded(vm: Pick<Vm, 'id'>): readonly UnforwardedPort[] {
+    return this.#entries.get(vm.id)?.unforwarded ?? [];
+  }
+
+  onPublish(listener: (vmId: string) => void): () => void {
+    this.#publishListeners.add(listener);
+    return () => { this.#publishListeners.delete(listener); };
+  }
+
+  closeVm(vmId: string): void {
+    const entry = this.#entries.get(vmId);
+    this.#entries.delete(vmId);
+    if (entry === undefined) return;
+    for (const key of entry.slots.keys()) drop(entry, key);
+    for (const socket of entry.connections) socket.destroy();
+  }
+
+  closeAll(): void {
+    for (const id of this.#entries.keys()) this.closeVm(id);
+  }
+
+  async #openAt(vm: Vm, forward: PortForward): Promise<PortForward> {
+    const entry = this.#entries.get(vm.id);
+    if (entry === undefined) throw notRunning(vm.name, 'it has no forwards');
+    const key = slotKey(forward);
+    const there = entry.slots.get(key);
+    if (there === undefined) return (await this.#begin(vm, entry, forward)).forward;
+    const isSame = there.forward.guestPort === forward.guestPort && there.forward.guestHost === forward.guestHost;
+    if (there.forward.source === 'auto' && (forward.source === 'added' || !isSame)) {
+      // It goes on under the new name: nobody who has a connection, or is about to make one, need notice.
+      await this.#listening(there);
+      there.forward = forward;
+    } else if (!isSame && !(forward.source === 'auto' && there.forward.guestPort === forward.guestPort)) {
+      throw this.#busy(forward);
+    }
+    await this.#listening(there);
+    return there.forward;
+  }
+
+  async #listening({ ready, forward }: Slot): Promise<void> {
+    try {
+      await ready;
+    } catch (error) {
+      throw this.#listenError(forward, error as NodeJS.ErrnoException);
+    }
+  }
+
+  /** Takes the port; on failure it is free again. */
+  async #begin(vm: Vm, entry: Entry, forward: PortForward): Promise<Slot> {
+    const key = slotKey(forward);
+    if (forward.source !== 'auto') this.#displaceAuto(forward);
+    // Also what the kernel would allow, such as one address beside all addresses: for people that is the same port.
+    if (this.#ownHolder(forward) !== undefined) throw this.#busy(forward);
+    const { agent, log } = this.#deps;
+    const target = (): PortForward => slot.forward;
+    const listener = forward.protocol === 'tcp' ? createTcpForward({ vm, agent, log, connections: entry.connections, target })
+      : createUdpForward({ vm, agent, log, target });
+    const ready = listener.listen(forward.address, forward.hostPort);
+    const slot: Slot = { vmName: vm.name, forward, listener, ready };
+    entry.slots.set(key, slot);
+    try {
+      await ready;
+    } catch (error) {
+      listener.close();
+      // First, so that it is not taken for its own holder.
+      if (entry.slots.get(key) === slot) entry.slots.delete(key);
+      throw this.#listenError(forward, error as NodeJS.ErrnoException);
+    }
+    if (this.#entries.get(vm.id) === entry && entry.slots.get(key) === slot) return slot;
+    // Closed before it listened: `close` had nothing to close yet.
+    listener.close();
+    throw cancelled(`Forwarding port ${forward.guestPort} of ${vm.name}`);
+  }
+
+  /** What somebody asked for comes before what appeared. */
+  #displaceAuto(forward: PortForward): void {
+    for (const entry of this.#entries.values()) {
+      for (const [key, { forward: other }] of entry.slots) if (other.source === 'auto' && overlaps(other, forward)) drop(entry, key);
+    }
+  }
+
+  #ownHolder(forward: PortForward): string | undefined {
+    for (const { slots } of this.#entries.values()) {
+      for (const { vmName, forward: other } of slots.values()) if (overlaps(other, forward)) return `VM ${vmName} (${sourceWords[other.source]})`;
     }
     return undefined;
-  };
-  const close = async (vmId: string): Promise<void> => {
-    const entry = entries.get(vmId);
-    entries.delete(vmId);
-    if (!entry) return;
-    for (const socket of entry.connections) socket.destroy();
-    await Promise.all([...entry.listeners.values()].map(({ server }) => closeServer(server)));
-  };
-  return {
-    async replace(vm, wanted) {
-      const entry = entries.get(vm.id) ?? { listeners: new Map<string, Listener>(), connections: new Set<Socket>() };
-      const keys = new Set(wanted.map(keyOf));
-      const opened: Listener[] = [];
-      try {
-        for (const forward of wanted.filter((f) => !entry.listeners.has(keyOf(f)))) {
-          const server = createForwardServer({ vm, forward, agent, log, connections: entry.connections });
-          // A rule that only changes its guest port must free the host port first.
-          const former = [...entry.listeners.values()].find((l) => !keys.has(keyOf(l.forward)) && sameListener(l.forward, forward));
-          if (former) await closeServer(former.server);
-          await listen(server, forward, ownHolder);
-          opened.push({ forward, vmName: vm.name, server });
-        }
-      } catch (error) {
-        await Promise.all(opened.map(({ server }) => closeServer(server)));
-        await reopen(entry, ownHolder);
-        throw error;
-      }
-      const removed = [...entry.listeners].filter(([key]) => !keys.has(key));
-      for (const [key] of removed) entry.listeners.delete(key);
-      for (const listener of opened) entry.listeners.set(keyOf(listener.forward), listener);
-      entries.set(vm.id, entry);
-      await Promise.all(removed.map(([, { server }]) => closeServer(server)));
-    },
-    close,
-    closeAll: async () => { await Promise.all([...entries.keys()].map(close)); },
-    list: (vmId) => [...entries.get(vmId)?.listeners.values() ?? []].map(({ forward }) => forward),
-  };
-}
-
-function keyOf(forward: Forward): string {
-  return `${forward.address}:${forward.hostPort}:${forward.guestPort}`;
-}
-function sameListener(a: Forward, b: Forward): boolean {
-  return a.address === b.address && a.hostPort === b.hostPort;
-}
-function overlaps(a: Forward, b: Forward): boolean {
-  const any = '0.0.0.0';
-  return a.hostPort === b.hostPort && (a.address === b.address || a.address === any || b.address === any);
-}
-
-async function reopen(entry: Entry, ownHolder: (forward: Forward) => string | undefined): Promise<void> {
-  for (const { server, forward } of entry.listeners.values()) if (!server.listening) await listen(server, forward, ownHolder);
-}
-
-function listen(server: Server, forward: Forward, ownHolder: (forward: Forward) => string | undefined): Promise<void> {
-  const { address, hostPort } = forward;
-  return new Promise((resolve, reject) => {
-    const fail = (error: NodeJS.ErrnoException): void => reject(listenError(forward, error, ownHolder));
-    server.once('error', fail);
-    server.listen({ host: address, port: hostPort, backlog: 128 }, () => {
-      server.removeListener('error', fail);
-      resolve();
-    });
-  });
-}
-
-function listenError(forward: Forward, error: NodeJS.ErrnoException, ownHolder: (forward: Forward) => string | undefined): BangerError {
-  const where = `${forward.address}:${forward.hostPort}`;
-  if (error.code === 'EADDRINUSE') {
-    const holder = ownHolder(forward) ?? findPortHolder(forward.address, forward.hostPort) ?? 'another process';
-    return busy(`Port ${where}`, `${holder} listens there`);
   }
-  const hint = error.code === 'EACCES' ? 'ports below 1024 need root' : error.code === 'EADDRNOTAVAIL' ? 'the address must be one of this host' : undefined;
-  return operationFailed(`Cannot listen on ${where}`, { cause: error, hint });
+
+  #busy(forward: PortForward): BangerError {
+    const { protocol, address, hostPort } = forward;
+    const holder = this.#ownHolder(forward) ?? findPortHolder({ protocol, address, port: hostPort }) ?? 'another process';
+    return busy(`Port ${address}:${hostPort}${protocol === 'udp' ? ' (UDP)' : ''}`, `${holder} listens there`);
+  }
+
+  #listenError(forward: PortForward, error: NodeJS.ErrnoException): BangerError {
+    if (error.code === 'EADDRINUSE') return this.#busy(forward);
+    const hint = error.code === 'EACCES' ? 'ports below 1024 need root' : error.code === 'EADDRNOTAVAIL' ? 'the address must be one of this host' : undefined;
+    return operationFailed(`Cannot listen on ${forward.address}:${forward.hostPort}`, { cause: error, hint });
+  }
 }
 
-function closeServer(server: Server): Promise<void> {
-  // Not waiting for connections: they end with the VM, or by themselves.
-  if (server.listening) server.close();
-  return Promise.resolve();
+function drop(entry: Entry, key: string): void {
+  entry.slots.get(key)?.listener.close();
+  entry.slots.delete(key);
 }
 
-interface ForwardServer {
-  readonly vm: Vm;
-  readonly forward: Forward;
-  readonly agent: Pick<GuestAgent, 'dial'>;
-  readonly log: Logger;
-  readonly connections: Set<Socket>;
+function slotKey({ protocol, address, hostPort }: Pick<PortForward, 'protocol' | 'address' | 'hostPort'>): string {
+  return `${protocol} ${address}:${hostPort}`;
+}
+function overlaps(a: PortForward, b: PortForward): boolean {
+  const any = '0.0.0.0';
+  return a.protocol === b.protocol && a.hostPort === b.hostPort && (a.address === b.address || a.address === any || b.address === any);
 }
 
-function createForwardServer({ vm, forward, agent, log, connections }: ForwardServer): Server {
-  // Half-open: a client may end its side and still wait for the answer. Not paused: what comes before the guest's side is there
-  // waits in the socket's bounded buffer, and a client that goes away meanwhile is noticed only by reading.
-  const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
-    connections.add(socket);
-    const gone = new AbortController();
-    socket.on('close', () => { connections.delete(socket); gone.abort(); });
-    // Every error is followed by `close`, where the other side is ended.
-    socket.on('error', () => {});
-    const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(dialTimeoutMs)]);
-    agent.dial(vm, { host: guestLoopback, port: forward.guestPort }, signal).then(
-      (stream) => join(socket, stream),
-      (error: unknown) => {
-        log.debug({ vm: vm.name, guestPort: forward.guestPort, err: error }, 'Guest refused a published connection');
-        // As if the guest's port had refused: an end without data would look like an empty answer.
-        if (!socket.destroyed) socket.resetAndDestroy();
-      });
-  });
-  server.maxConnections = maxConnections;
-  // A connection that could not be accepted (no memory, no descriptors) is told here, too, and must not end the daemon.
-  server.on('error', (error) => log.warn({ vm: vm.name, guestPort: forward.guestPort, err: error }, 'A published port had an error'));
-  return server;
-}
-
-/** Joins both ends: back-pressure and half-close by `pipe`, and neither outlives the other's failure. */
-function join(socket: Socket, stream: Duplex): void {
-  stream.on('error', () => { if (!socket.destroyed) socket.resetAndDestroy(); });
-  stream.on('close', () => {
-    // A stream that ended in order has handed its end to the socket, which finishes its writes by itself.
-    if (!stream.readableEnded) socket.destroy();
-  });
-  socket.on('close', () => stream.destroy());
-  if (socket.destroyed) { stream.destroy(); return; }
-  socket.pipe(stream);
-  stream.pipe(socket);
-}
+const isTaken = (error: unknown): boolean => (error as BangerError).code === 'busy';
+const isForbidden = (error: unknown): boolean => ((error as BangerError).cause as NodeJS.ErrnoException | undefined)?.code === 'EACCES';

@@ -1,8 +1,9 @@
 import { Exec, GuestAgent, HostInfo, Processes, Vms, definePlugin } from '../../core/plugin-api.ts';
 import type { Json, Vm } from '../../core/plugin-api.ts';
 import { guestNetwork, loopbackAddress, netnsPidFile, userNic } from './address.ts';
-import { LoopbackAddresses } from './capability.ts';
+import { LoopbackAddresses, PortForwards } from './capability.ts';
 import { createForwards } from './forwards.ts';
+import { firstOpenPort } from './host-ports.ts';
 import { netnsStep, preflightStep } from './netns.ts';
 import { publishStep, reconfigurePublish } from './publish.ts';
 import { networkHost, usernetChecks } from './requirements.ts';
@@ -24,7 +25,7 @@ export default definePlugin({
   apiVersion: 1,
   summary: 'Outbound network without privileges, cut off from the host\'s loopback, and published ports',
   requires: [Exec, GuestAgent, HostInfo, Processes, Vms],
-  provides: [LoopbackAddresses],
+  provides: [LoopbackAddresses, PortForwards],
   config: usernetConfig,
   spec: {
     schema: usernetSection,
@@ -45,7 +46,10 @@ export default definePlugin({
     runtime.host = host;
     runtime.exec = exec;
     ctx.provide(LoopbackAddresses, { address: (vm) => loopbackAddress(host, vm) });
-    const forwards = createForwards(ctx.use(GuestAgent), ctx.log);
+    const forwards = createForwards({
+      agent: ctx.use(GuestAgent), log: ctx.log, address: (vm) => loopbackAddress(host, vm), firstOpenPort: () => firstOpenPort(networkHost),
+    });
+    ctx.provide(PortForwards, forwards);
     const netns = { exec, host, processes: ctx.use(Processes), network: networkHost, config: ctx.config };
     const hasNetwork = (vm: Vm): boolean => sectionOf(vm.spec.sections).network === 'user';
     ctx.contribute('machine', 'usernet.nic', (machine, { vm }) => hasNetwork(vm)

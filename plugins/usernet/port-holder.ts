@@ -1,22 +1,25 @@
-// Who listens on a TCP port of this host, for the error of a port that is taken (proc(5), /proc/net/tcp).
+// Who has a port of this host, for the error of a port that is taken (proc(5), /proc/net/tcp and udp).
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
 
-const listenState = '0A';
+/** Of a socket that takes what comes: LISTEN, and for UDP CLOSE, which means bound and not connected. */
+const waitingState = { tcp: '0A', udp: '07' } as const;
+
+export interface HostPort { readonly protocol: 'tcp' | 'udp'; readonly address: string; readonly port: number }
 
 /** "nginx (pid 812)"; undefined when it cannot be told, as for another user's process. */
-export function findPortHolder(address: string, port: number, proc = '/proc'): string | undefined {
-  const inode = findListenInode(address, port, proc);
+export function findPortHolder(wanted: HostPort, proc = '/proc'): string | undefined {
+  const inode = findListenInode(wanted, proc);
   return inode === undefined ? undefined : findSocketOwner(inode, proc);
 }
 
-/** Inode of the listening socket that covers address and port. */
-export function findListenInode(address: string, port: number, proc = '/proc'): string | undefined {
+/** Inode of the socket that covers address and port. */
+export function findListenInode({ protocol, address, port }: HostPort, proc = '/proc'): string | undefined {
   const wanted = new Set([hexAddress(address), '00000000']);
-  for (const line of readLines(`${proc}/net/tcp`).slice(1)) {
+  for (const line of readLines(`${proc}/net/${protocol}`).slice(1)) {
     const [, local = '', , state, , , , , , inode] = line.trim().split(/\s+/);
     const [host = '', hexPort = ''] = local.split(':');
     const covers = wanted.has(host) || address === '0.0.0.0';
-    if (state === listenState && covers && Number.parseInt(hexPort, 16) === port) return inode;
+    if (state === waitingState[protocol] && covers && Number.parseInt(hexPort, 16) === port) return inode;
   }
   return undefined;
 }

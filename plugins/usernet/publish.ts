@@ -2,14 +2,14 @@
 import type { Change, HostInfo, Step, UndoContext, Vm, VmSpec } from '../../core/plugin-api.ts';
 import { wrongState } from '../../core/plugin-api.ts';
 import { loopbackAddress } from './address.ts';
-import type { Forward, Forwards } from './forwards.ts';
+import type { Forwards, PublishedPort } from './forwards.ts';
 import { rulesOf, sectionOf } from './schema.ts';
 
 export interface PublishDeps { readonly host: HostInfo; readonly forwards: Forwards }
 export type PublishPlan = { readonly listeners: readonly string[] };
 
 /** The listeners a spec asks for. */
-export function forwardsOf(host: HostInfo, vm: Vm, spec: VmSpec): Forward[] {
+export function forwardsOf(host: HostInfo, vm: Vm, spec: VmSpec): PublishedPort[] {
   const own = loopbackAddress(host, vm);
   return rulesOf(sectionOf(spec.sections)).map(({ address, hostPort, guestPort }) => ({ address: address ?? own, hostPort, guestPort }));
 }
@@ -28,7 +28,7 @@ export function publishStep({ host, forwards }: PublishDeps): Step<PublishPlan, 
       return null;
     },
     // Safe twice: closing what is closed does nothing, and listeners end with the daemon anyway.
-    undo: (ctx) => forwards.close(ctx.vm.id),
+    undo: async (ctx) => forwards.closeVm(ctx.vm.id),
     // From the spec, not the plan: `vm set` may have changed it since.
     adopt: (ctx) => forwards.replace(ctx.vm, forwardsOf(host, ctx.vm, ctx.vm.spec)),
   };

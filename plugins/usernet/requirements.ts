@@ -47,7 +47,8 @@ export async function findProblems(exec: Exec, config: UsernetConfig, host: Netw
   return findings.filter((finding) => finding !== undefined);
 }
 
-function readSysctl(host: NetworkHost, name: string): string | undefined {
+/** Its text; undefined for a kernel without it. */
+export function readSysctl(host: NetworkHost, name: string): string | undefined {
   try {
     return readFileSync(`${host.sysctlDir}/${name}`, 'utf8').trim();
   } catch {
