@@ -65,14 +65,15 @@ export const Processes = capability<Processes>('processes@1');
 export interface Vms {
   get(id: string): Vm | undefined;
   list(): readonly Vm[];
+  /** A paused VM counts as running. */
   isRunning(id: string): boolean;
   /** The lifeline's process of a running VM. */
   process(id: string): ProcessIdentity | undefined;
   /**
    * A driver or agent reports what it learned about how the VM ends ("guest poweroff"); core checks the process at once and tears down when it is gone.
-   * `detail`: lines for people beside the reason, such as the console's last ones; the guest may have written them.
+   * The first word but `unknown` counts.
    */
-  ended(id: string, reason: VmEndReason, detail?: string): void;
+  ended(id: string, reason: VmEndReason, more?: VmEndDetail): void;
   /** The VM's driver tells that it holds the guest's CPUs still, or no more. Forgotten when the VM ends; told again when a VM is adopted. */
   paused(id: string, isPaused: boolean): void;
   isPaused(id: string): boolean;
@@ -89,7 +90,16 @@ export interface Vms {
    */
   running(ref: string, signal: AbortSignal): Promise<Vm>;
 }
-export type VmEndReason = 'guest-poweroff' | 'guest-panic' | 'stopped' | 'killed' | 'vmm-died' | 'disk-full' | 'unknown';
+/** `killed`: by a call of ours. `vmm-killed`: by somebody else. `disk-full`: of the host, and the VMM ended of it. */
+export type VmEndReason = 'guest-poweroff' | 'guest-panic' | 'stopped' | 'killed' | 'vmm-killed' | 'out-of-memory' | 'vmm-died' | 'disk-full' | 'unknown';
+/** What a driver knows of an end beyond the reason. */
+export interface VmEndDetail {
+  /** Lines for people: first what the reason is in particular, then what it is known from, such as the console's last lines; the guest may have written them. */
+  readonly detail?: readonly string[];
+  /** When it ended, RFC 3339. @default now */
+  readonly at?: string;
+}
+export interface VmEnd extends VmEndDetail { readonly reason: VmEndReason }
 export const Vms = capability<Vms>('vms@1');
 
 /** Who uses a VM: what keeps it from being stopped as stale. Kept in memory; after a restart of the daemon every VM counts as used just now. */
@@ -245,6 +255,7 @@ export interface GuestListener {
 }
 export interface GuestPeer { readonly host: string; readonly port: number }
 
+/** Of a paused VM everything but `bulkSocket` throws wrong_state at once. */
 export interface GuestAgent {
   /** Waits for the session. @throws timeout, not_running */
   info(vm: Vm, options?: { readonly signal?: AbortSignal; readonly timeoutMs?: number }): Promise<AgentInfo>;
@@ -261,6 +272,8 @@ export interface GuestAgent {
   }): Promise<GuestListener>;
   /** The host's end of the port that `GuestExecRequest.bulk` stands for; undefined: this VM has none. */
   bulkSocket(vm: Vm): string | undefined;
+  /** Sets the guest's clock when it is off by what a person would see: it stood still, as after a pause. Absent: the agent cannot. @throws timeout; unsupported by an older agent */
+  syncClock?(vm: Vm, signal: AbortSignal): Promise<void>;
   /** Asks the guest to power off or reboot cleanly; resolves when the agent has acknowledged. */
   shutdown(vm: Vm, how: 'poweroff' | 'reboot', signal: AbortSignal): Promise<void>;
 }

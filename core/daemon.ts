@@ -168,7 +168,7 @@ function createService(options: DaemonOptions, parts: DaemonParts, host: PluginH
     steps: registrations.steps, contributions: registrations.contributions, resources: registrations.resources,
     base: createBaseMachine({ images, kernels }),
     announce: (kind, vm) => parts.vms.announce(kind, vm),
-    takeEndReason: (vmId) => parts.vms.takeEndReason(vmId),
+    takeEnd: (vmId) => parts.vms.takeEnd(vmId),
     ...(options.faults === undefined ? {} : { faults: options.faults }),
   });
   return createVmService({
@@ -177,5 +177,6 @@ function createService(options: DaemonOptions, parts: DaemonParts, host: PluginH
     images, kernels, agent: need(GuestAgent, 'a guest agent'),
     drivers: () => host.capabilities(VmmDriver),
     defaults: parts.config.core.vmDefaults,
+    backgroundLimitMs: 5_000 * parts.hostInfo.slowdown,
   });
 }

@@ -106,5 +106,8 @@ export const timedOut = (waitingFor: string, limitMs: number, step?: string): Ba
   new BangerError('timeout', `Gave up waiting for ${waitingFor} after ${Math.round(limitMs / 100) / 10} s${step ? ` (${step})` : ''}`);
 export const unknownMethod = (method: string): BangerError => new BangerError('unknown_method', `Unknown method ${method}`);
 export const unsupported = (message: string, hint?: string): BangerError => new BangerError('unsupported', message, { hint });
+/** For what needs a guest that runs. */
+export const vmPaused = (name: string): BangerError =>
+  new BangerError('wrong_state', `VM ${name} is paused`, { hint: `banger vm resume ${name}` });
 export const wrongState = (name: string, state: string, wanted: string): BangerError =>
   new BangerError('wrong_state', `VM ${name} is ${state}, not ${wanted}`);

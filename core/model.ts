@@ -7,7 +7,7 @@ export type Json = null | boolean | number | string | readonly Json[] | { readon
 export const phases = ['preflight', 'storage', 'guest', 'network', 'boot', 'ready', 'publish'] as const;
 export type Phase = (typeof phases)[number];
 
-export type VmState = 'created' | 'starting' | 'running' | 'stopping' | 'stopped' | 'error';
+export type VmState = 'created' | 'starting' | 'running' | 'paused' | 'stopping' | 'stopped' | 'error';
 export type InitMode = 'auto' | 'image' | 'agent';
 
 /** What the user asked for. Plugins keep their part under their own name in `sections`. */

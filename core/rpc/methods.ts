@@ -63,6 +63,8 @@ export interface RpcMethods {
   'vm.start': { params: RefParams; result: VmResult };
   'vm.stop': { params: RefParams; result: VmResult };
   'vm.restart': { params: RefParams; result: VmResult };
+  'vm.pause': { params: RefParams; result: VmResult };
+  'vm.resume': { params: RefParams; result: VmResult };
   'vm.kill': { params: RefParams & { readonly signal?: string | undefined }; result: VmResult };
   'vm.delete': { params: RefParams; result: Deleted };
   'vm.set': { params: VmSetParams; result: VmResult };

@@ -31,9 +31,12 @@ export async function consoleVm(ctx: VmContext, ref: string, call: CallContext):
   const driver = consoleDriver(ctx, record);
   if (driver.connectConsole === undefined) throw unsupported(`VMs of the plugin ${record.spec.driver} have no console`);
   const { state } = viewOf(ctx, record);
-  if (state !== 'running' && state !== 'starting') throw notRunning(record.name, state);
+  // A paused guest is silent, but what it said last is there.
+  if (state !== 'running' && state !== 'paused' && state !== 'starting') throw notRunning(record.name, state);
   const log = ctx.log.child({ opId: call.opId, vm: record.name });
   const process = asProcess(await connectConsole(ctx, record, call.signal));
+  const release = ctx.use.hold(record.id, 'console');
+  void process.exit.finally(release);
   try {
     const ticket = call.peer.offerStream(
       (stream) => { void serveGuestProcess(stream, { start: () => Promise.resolve(process), opId: call.opId, log }); },

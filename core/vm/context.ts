@@ -48,6 +48,8 @@ export interface VmServiceDeps {
   /** By plugin name; may be empty. */
   readonly drivers: () => ReadonlyMap<string, VmmDriver>;
   readonly defaults: VmDefaults;
+  /** Of a question to a guest that nobody waits for. @default 15000 */
+  readonly backgroundLimitMs?: number;
   readonly clock?: Clock;
 }
 

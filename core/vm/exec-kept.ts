@@ -13,8 +13,7 @@ import { beginInGuest, offerCommand, requestFor, runningVm } from './exec.ts';
 
 /** These answers are a few lines, made at once; the limit is for a guest that has stopped answering. */
 const answerLimitMs = 60_000;
-/** Of a question that nobody waits for. */
-const backgroundLimitMs = 15_000;
+const defaultBackgroundLimitMs = 15_000;
 /** 1,024 commands of 2 KiB each is the most that the agent lists. */
 const maxAnswerBytes = 4 * 1024 * 1024;
 
@@ -49,7 +48,7 @@ export async function keptCommands(ctx: VmContext, ref: string, call: CallContex
  */
 export async function mayRunKept(ctx: VmContext, vm: Vm, signal: AbortSignal): Promise<boolean> {
   try {
-    const commands = await listKept(ctx, vm, { signal, limitMs: backgroundLimitMs, more: { background: true } });
+    const commands = await listKept(ctx, vm, { signal, limitMs: ctx.backgroundLimitMs ?? defaultBackgroundLimitMs, more: { background: true } });
     return commands.some(({ state }) => state === 'running');
   } catch (error) {
     signal.throwIfAborted();

@@ -1,7 +1,7 @@
 // vm.exec: a command in a running guest.
 import type { VmExecParams, VmExecResult } from '../api.ts';
 import type { GuestExecRequest, GuestProcess } from '../capabilities.ts';
-import { notRunning } from '../errors.ts';
+import { notRunning, vmPaused } from '../errors.ts';
 import { serveGuestProcess } from '../guest-process.ts';
 import { recovered } from '../lifecycle/recover.ts';
 import type { Vm } from '../model.ts';
@@ -13,10 +13,11 @@ import { viewOf } from './view.ts';
 /** What a request for a command in a guest may say, whichever way the command is run. */
 export type CommandParams = Pick<VmExecParams, 'ref' | 'env' | 'cwd' | 'user'>;
 
-/** @throws not_found; ambiguous_ref; not_running */
+/** @throws not_found; ambiguous_ref; not_running; wrong_state for a paused one */
 export function runningVm(ctx: VmContext, ref: string): Vm {
   const record = resolveRef(ctx.store, ref);
   const { state } = viewOf(ctx, record);
+  if (state === 'paused') throw vmPaused(record.name);
   if (state !== 'running') throw notRunning(record.name, state);
   return ctx.toVm(record);
 }

@@ -9,7 +9,7 @@ import type { VmContext } from './context.ts';
 import { resolveRef } from './ref.ts';
 import { viewOf } from './view.ts';
 
-const growing: ReadonlySet<string> = new Set(['starting', 'running', 'stopping']);
+const growing: ReadonlySet<string> = new Set(['starting', 'running', 'paused', 'stopping']);
 
 /**
  * The console log of one boot, and which boots have one. A VM that never started has none.
@@ -18,6 +18,7 @@ const growing: ReadonlySet<string> = new Set(['starting', 'running', 'stopping']
 export function vmLogs(ctx: VmContext, { ref, boot: wanted = 0 }: VmLogsParams): VmLogsResult {
   const record = resolveRef(ctx.store, ref);
   const vm = ctx.toVm(record);
+  ctx.use.touch(record.id);
   // Before the files: a VM that ends meanwhile has written all that there will be.
   const grows = growing.has(viewOf(ctx, record).state);
   const boots = bootsOf(consoleDriver(ctx, record), vm);

@@ -11,6 +11,7 @@ import { execVm } from './exec.ts';
 import { killVm } from './kill.ts';
 import { listVms } from './list.ts';
 import { vmLogs } from './logs.ts';
+import { pauseVm, resumeVm } from './pause.ts';
 import { planVm } from './plan.ts';
 import { restartVm } from './restart.ts';
 import * as schema from './schema.ts';
@@ -91,7 +92,7 @@ function lifeMethods(ctx: VmContext): MethodTable {
   return {
     'vm.start': method({
       summary: 'Starts a VM; does nothing to a running one.', effect: 'write', operation: 'vm.start',
-      params: schema.refParams, result: schema.vmResult, errors: [...refErrors, ...startErrors],
+      params: schema.refParams, result: schema.vmResult, errors: [...refErrors, 'wrong_state', ...startErrors],
       handler: async ({ ref }, call) => ({ vm: await startVm(ctx, ref, call) }),
     }),
     'vm.stop': method({
@@ -103,6 +104,16 @@ function lifeMethods(ctx: VmContext): MethodTable {
       summary: 'Stops and starts a VM: a real power cycle.', effect: 'write', operation: 'vm.restart',
       params: schema.refParams, result: schema.vmResult, errors: [...refErrors, ...startErrors],
       handler: async ({ ref }, call) => ({ vm: await restartVm(ctx, ref, call) }),
+    }),
+    'vm.pause': method({
+      summary: 'Holds the CPUs of a running VM still, its memory kept; does nothing to a paused one.', effect: 'write', operation: 'vm.pause',
+      params: schema.refParams, result: schema.vmResult, errors: [...refErrors, 'not_running', 'unsupported', 'missing_requirement', 'timeout'],
+      handler: async ({ ref }, call) => ({ vm: await pauseVm(ctx, ref, call) }),
+    }),
+    'vm.resume': method({
+      summary: 'Lets a paused VM go on and sets the clock of its guest; does nothing to a running one.', effect: 'write', operation: 'vm.resume',
+      params: schema.refParams, result: schema.vmResult, errors: [...refErrors, 'not_running', 'unsupported', 'missing_requirement', 'timeout'],
+      handler: async ({ ref }, call) => ({ vm: await resumeVm(ctx, ref, call) }),
     }),
     'vm.kill': method({
       summary: 'Ends a VM without asking its guest.', effect: 'write', operation: 'vm.kill',
@@ -133,11 +144,11 @@ function otherMethods(ctx: VmContext): MethodTable {
 }
 
 function execMethods(ctx: VmContext): MethodTable {
-  const errors = [...refErrors, 'not_running', 'unsupported'];
+  const errors = [...refErrors, 'not_running', 'wrong_state', 'unsupported'];
   return {
     'vm.exec': method({
       summary: 'Runs a command in a running VM; its streams are attached to with the ticket.', effect: 'write',
-      params: schema.execParams, result: schema.execResult, errors: [...refErrors, 'not_running'],
+      params: schema.execParams, result: schema.execResult, errors: [...refErrors, 'not_running', 'wrong_state'],
       handler: (params, call) => execVm(ctx, params, call),
     }),
     'vm.exec.detach': method({

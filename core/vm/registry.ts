@@ -1,5 +1,5 @@
 // The `Vms` capability: what plugins see of VMs, and how drivers tell that one ended. Made before plugins are set up.
-import type { Processes, VmEndReason, Vms } from '../capabilities.ts';
+import type { Processes, VmEnd, Vms } from '../capabilities.ts';
 import { lifelineProcess } from '../lifecycle/lifeline.ts';
 import { notRunning } from '../errors.ts';
 import { recovered } from '../lifecycle/recover.ts';
@@ -7,6 +7,7 @@ import type { KeyedLock } from '../lock.ts';
 import type { Logger, ProcessIdentity, Vm } from '../plugin-api.ts';
 import type { Store } from '../store/store.ts';
 import { tryWrite } from '../store/try-write.ts';
+import { boundedEnd } from './end.ts';
 import type { ToVm } from './record.ts';
 import { resolveRef } from './ref.ts';
 
@@ -18,7 +19,7 @@ export interface VmRegistry extends Vms {
   /** Called with the VM's id on every report of an end. One handler: the watcher. */
   onEnded(handler: (id: string) => void): void;
   /** What was reported about the end of a run; forgets it. */
-  takeEndReason(id: string): VmEndReason | undefined;
+  takeEnd(id: string): VmEnd | undefined;
   /** What a driver noted about the running VM. */
   noteOf(id: string): string | undefined;
 }
@@ -34,7 +35,7 @@ export interface VmRegistryDeps {
 export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
   const { store, toVm } = deps;
   const listeners = new Set<(event: Change) => void>();
-  const reasons = new Map<string, VmEndReason>();
+  const ends = new Map<string, VmEnd>();
   const notes = new Map<string, string>();
   const paused = new Set<string>();
   let onEnded: (id: string) => void = () => undefined;
@@ -63,9 +64,9 @@ export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
       await recovered(deps.locks, { id: record.id, name: record.name, holder: 'vms.running', signal });
       return toVm(record);
     },
-    ended(id, reason) {
+    ended(id, reason, more = {}) {
       // The first certain word counts: a guest's poweroff is followed by the end of its VMM.
-      if (reason !== 'unknown' && !reasons.has(id) && store.vms.get(id) !== undefined) reasons.set(id, reason);
+      if (reason !== 'unknown' && !ends.has(id) && store.vms.get(id) !== undefined) ends.set(id, boundedEnd({ ...more, reason }));
       onEnded(id);
     },
     rebooted(id) {
@@ -83,7 +84,7 @@ export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
       return () => { listeners.delete(listener); };
     },
     announce(kind, vm) {
-      reasons.delete(vm.id);
+      ends.delete(vm.id);
       notes.delete(vm.id);
       paused.delete(vm.id);
       for (const listener of listeners) {
@@ -95,10 +96,10 @@ export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
       }
     },
     onEnded(handler) { onEnded = handler; },
-    takeEndReason(id) {
-      const reason = reasons.get(id);
-      reasons.delete(id);
-      return reason;
+    takeEnd(id) {
+      const end = ends.get(id);
+      ends.delete(id);
+      return end;
     },
   };
 }

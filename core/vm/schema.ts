@@ -61,13 +61,17 @@ export const operationParams = z.strictObject({ id: z.string().min(1).max(64).de
 
 export const vmView = z.object({
   id: z.string(), name: z.string(),
-  state: z.enum(['created', 'starting', 'running', 'stopping', 'stopped', 'error']),
+  state: z.enum(['created', 'starting', 'running', 'paused', 'stopping', 'stopped', 'error']),
   stateReason: z.string().optional(),
   image: z.string().describe('Name the user gave'), imageId: z.string(), kernel: z.string(), driver: z.string(),
   vcpu: z.number(), memoryMiB: z.number(), init: initMode,
   createdAt: z.string(), startedAt: z.string().optional(), reboots: z.number().describe('Reboots by the guest since the start'),
   process: z.object({ pid: z.number() }).optional(),
   lastError: z.object({ code: z.string(), message: z.string(), opId: z.string().optional() }).optional(),
+  end: z.object({
+    reason: z.string().describe('guest-poweroff, guest-panic, stopped, killed, vmm-killed, out-of-memory, vmm-died, disk-full or unknown'),
+    at: z.string(), detail: z.array(z.string()).readonly().optional().describe('Lines for people; the guest may have written any of them'),
+  }).optional().describe('How the last run ended; not while it runs'),
   sections: z.record(z.string(), z.unknown()),
 });
 export const vmResult = z.object({ vm: vmView });

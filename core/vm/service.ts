@@ -50,7 +50,7 @@ export function createVmService(deps: VmServiceDeps): VmService {
     counts() {
       // Asked each second while nobody is connected: only VMs with something going on are looked at.
       const states = ctx.store.vms.unsettled().map((record) => deriveState(record, liveProcess(ctx, record.id) !== undefined));
-      // A VM on its way up or down keeps the daemon, too.
+      // A paused VM counts as running, and one on its way up or down keeps the daemon, too.
       return { total: ctx.store.vms.names().length, running: states.filter((state) => state === 'running' || state === 'starting' || state === 'stopping').length };
     },
     leaks: (signal) => deps.lifecycle.leaks(signal),

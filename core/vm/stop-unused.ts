@@ -23,11 +23,11 @@ type Options = Parameters<VmTeardown['stopUnused']>[1];
 
 /** @throws undo_failed; cancelled */
 export async function stopUnused(ctx: VmContext, id: string, { unusedForMs, signal }: Options): Promise<'stopped' | 'in use' | 'not running'> {
-  const isUsed = (): boolean => ctx.use.unusedMs(id) < unusedForMs || ctx.locks.holder(id) !== undefined;
+  const isUsed = (): boolean => ctx.use.of(id).holds.length > 0 || ctx.use.unusedMs(id) < unusedForMs;
   const asked = ctx.store.vms.get(id);
   if (asked === undefined || !isUp(ctx, id)) return 'not running';
   // Asked before the lock is taken: no other verb waits for a guest. A command that is detached from now on is a use of its own.
-  if (isUsed() || await mayRunKept(ctx, ctx.toVm(asked), signal)) return 'in use';
+  if (isUsed() || ctx.locks.holder(id) !== undefined || await mayRunKept(ctx, ctx.toVm(asked), signal)) return 'in use';
   signal.throwIfAborted();
   const release = await ctx.locks.acquire(id, { holder: 'stop of an unused VM', waitMs: 0 }).catch((error: unknown) => {
     if (isBangerError(error) && error.code === 'busy') return undefined;
@@ -37,7 +37,7 @@ export async function stopUnused(ctx: VmContext, id: string, { unusedForMs, sign
   const stop = async (): Promise<'stopped' | 'in use' | 'not running'> => {
     const record = ctx.store.vms.get(id);
     if (record === undefined || !isUp(ctx, id)) return 'not running';
-    if (ctx.use.unusedMs(id) < unusedForMs) return 'in use';
+    if (isUsed()) return 'in use';
     const scope = backgroundScope(ctx.log);
     scope.log.info({ vm: record.name, unusedMs: Math.round(ctx.use.unusedMs(id)) }, 'stopping a VM that nobody uses');
     await stopLocked(ctx, record, scope);

@@ -12,6 +12,7 @@ import { tryWrite } from '../store/try-write.ts';
 import type { VmRecord } from '../store/vms.ts';
 import { liveProcess, underLock } from './context.ts';
 import type { VmContext } from './context.ts';
+import { resumeLocked } from './pause.ts';
 import { viewOf } from './view.ts';
 
 const pollMs = 20;
@@ -30,6 +31,7 @@ export async function stopLocked(ctx: VmContext, record: VmRecord, call: Pick<Ca
   const process = liveProcess(ctx, record.id);
   if (process !== undefined) {
     tryWrite(call.log, `state of ${record.name}`, () => ctx.store.vms.update(record.id, { activity: 'stopping', activityOp: call.opId }));
+    await resumeForStop(ctx, record, call);
     // Stopping is the reverse of starting: what came last, and knows the guest best, asks first.
     for (const registration of ctx.stopSteps.toReversed()) {
       if (!ctx.processes.isAlive(process)) break;
@@ -38,6 +40,16 @@ export async function stopLocked(ctx: VmContext, record: VmRecord, call: Pick<Ca
     }
   }
   await endLocked(ctx, record, { call, endReason: 'stopped' });
+}
+
+/** Only a guest that runs can power off. One that cannot be resumed is ended all the same. */
+async function resumeForStop(ctx: VmContext, record: VmRecord, call: Pick<CallContext, 'log'>): Promise<void> {
+  if (!ctx.registry.isPaused(record.id)) return;
+  try {
+    await resumeLocked(ctx, record);
+  } catch (error) {
+    call.log.warn({ vm: record.name, err: error }, 'a paused VM could not be resumed for its stop');
+  }
 }
 
 /** The reverse path of a run, under the VM's lock. @throws undo_failed */

@@ -10,17 +10,20 @@ import { deriveState, stateReason } from './states.ts';
 export function toView(ctx: VmContext, record: VmRecord, handle: Json | undefined): VmView {
   const process = lifelineProcess(handle);
   const isAlive = process !== undefined && ctx.processes.isAlive(process);
-  const state = deriveState(record, isAlive);
-  const reason = state === 'running' ? ctx.registry.noteOf(record.id) : stateReason(record, state);
+  const state = deriveState(record, isAlive, ctx.registry.isPaused(record.id));
+  const isUp = state === 'running' || state === 'paused';
+  const reason = isUp ? ctx.registry.noteOf(record.id) : stateReason(record, state);
   const { spec } = record;
   const view: VmView = {
     id: record.id, name: record.name, state, image: spec.imageName, imageId: spec.image, kernel: spec.kernel, driver: spec.driver,
     vcpu: spec.vcpu, memoryMiB: spec.memoryMiB, init: spec.init, createdAt: record.createdAt, reboots: record.reboots,
-    sections: showSections(ctx, ctx.toVm(record), state === 'running'),
+    sections: showSections(ctx, ctx.toVm(record), isUp),
     ...(reason === undefined ? {} : { stateReason: reason }),
     ...(record.startedAt === undefined ? {} : { startedAt: record.startedAt }),
-    ...(isAlive && state === 'running' ? { process: { pid: process.pid } } : {}),
+    ...(isAlive && isUp ? { process: { pid: process.pid } } : {}),
     ...(record.lastError === undefined ? {} : { lastError: record.lastError }),
+    // Rows of earlier versions have a reason and no time.
+    ...(isUp || record.endReason === undefined || record.ended === undefined ? {} : { end: { reason: record.endReason, ...record.ended } }),
   };
   return view;
 }

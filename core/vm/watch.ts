@@ -1,5 +1,6 @@
 // Notices VMs that end by themselves, and clears what they had within about a second.
 import { setTimeout as delay } from 'node:timers/promises';
+import type { VmEnd } from '../capabilities.ts';
 import { isBangerError } from '../errors.ts';
 import { lifelineProcess } from '../lifecycle/lifeline.ts';
 import { backgroundScope } from '../lifecycle/scope.ts';
@@ -68,9 +69,12 @@ async function reap(ctx: VmContext, id: string): Promise<void> {
       // With the lock in our hands nobody is at a change that the record still names: its end could not be written.
       if (!record.published && record.activity === undefined) return;
       const op = backgroundScope(ctx.log);
-      const endReason = ctx.registry.takeEndReason(id) ?? 'vmm-died';
-      op.log.info({ vm: record.name, endReason }, 'the VM ended by itself');
+      op.log.info({ vm: record.name }, 'the VM ended by itself');
+      // The driver learns how from what the VMM left, while it is undone.
+      const endReason = (): VmEnd => ctx.registry.takeEnd(id) ?? { reason: 'vmm-died' };
       await ctx.lifecycle.stop(record, { reason: 'stop', opId: op.opId, log: op.log, endReason });
+      const end = ctx.store.vms.get(id);
+      op.log.info({ vm: record.name, endReason: end?.endReason, detail: end?.ended?.detail?.[0] }, 'how the VM ended');
     });
   } catch (error) {
     if (isBangerError(error) && error.code === 'busy') return;

@@ -5,7 +5,7 @@ import { createServer } from 'node:net';
 import type { Server } from 'node:net';
 import { z } from 'zod';
 import {
-  definePlugin, Exec, GuestAgent, HostInfo, Images, Kernels, Processes, VmmDriver, notFound,
+  definePlugin, Exec, GuestAgent, HostInfo, Images, Kernels, Processes, VmmDriver, Vms, notFound,
 } from '../../core/plugin-api.ts';
 import type { HostResource, Image, Kernel, PluginDefinition, ProcessIdentity, Step, Vm } from '../../core/plugin-api.ts';
 import operations from '../../plugins/operations/plugin.ts';
@@ -31,6 +31,10 @@ export interface FakeDriverOptions {
   readonly agentSocket?: (vm: Vm) => string;
   /** The words that do on the host what the agent's own program would do in the guest. */
   readonly builtin?: (vm: Vm, words: readonly string[]) => readonly string[];
+  /** The driver has no `pause`. */
+  readonly cannotPause?: boolean;
+  /** `GuestAgent.syncClock`. */
+  readonly syncClock?: (vm: Vm, signal: AbortSignal) => Promise<void>;
 }
 
 /** Everything a daemon needs to run fake VMs. */
@@ -47,7 +51,7 @@ function fakeDriver(options: FakeDriverOptions) {
   const onCall: Call = options.onCall ?? (() => undefined);
   return definePlugin({
     name: 'fake', version: '0.0.0', apiVersion: 1, summary: 'Runs VMs that boot nothing.',
-    requires: [Exec, Processes, HostInfo],
+    requires: [Exec, Processes, HostInfo, Vms],
     provides: options.agentSocket === undefined ? [VmmDriver, GuestAgent, Images, Kernels] : [VmmDriver, Images, Kernels],
     config: z.strictObject({}),
     spec: {
@@ -57,8 +61,11 @@ function fakeDriver(options: FakeDriverOptions) {
     },
     setup(ctx) {
       const [exec, processes, hostInfo] = [ctx.use(Exec), ctx.use(Processes), ctx.use(HostInfo)];
-      ctx.provide(VmmDriver, createFakeDriver(options.agentSocket));
-      if (options.agentSocket === undefined) ctx.provide(GuestAgent, createFakeAgent(options.builtin));
+      const signalVmm = (vm: Vm, signal: NodeJS.Signals): void => {
+        for (const { process: { pid } } of processes.findByMark(`${vm.mark}/fake.vmm`)) process.kill(pid, signal);
+      };
+      ctx.provide(VmmDriver, createFakeDriver({ agentSocket: options.agentSocket, signal: options.cannotPause === true ? undefined : signalVmm }));
+      if (options.agentSocket === undefined) ctx.provide(GuestAgent, createFakeAgent({ builtin: options.builtin, vms: ctx.use(Vms), syncClock: options.syncClock }));
       ctx.provide(Images, { ensure: (ref) => pick(image, 'image', ref), get: (id) => pick(image, 'image', id), find: (ref) => pick(image, 'image', ref) });
       ctx.provide(Kernels, { ensure: (ref) => pick(kernel, 'kernel', ref), get: (id) => pick(kernel, 'kernel', id), find: (ref) => pick(kernel, 'kernel', ref) });
       for (const step of options.steps ?? []) ctx.step(step);
@@ -71,9 +78,7 @@ function fakeDriver(options: FakeDriverOptions) {
       ctx.step(socketStep(hostInfo, onCall));
       ctx.beforeStop({
         name: 'fake.poweroff', timeoutMs: 2_000,
-        run: async ({ vm }) => {
-          for (const { process: { pid } } of processes.findByMark(`${vm.mark}/fake.vmm`)) process.kill(pid, 'SIGTERM');
-        },
+        run: async ({ vm }) => signalVmm(vm, 'SIGTERM'),
       });
       ctx.contribute('guest', 'fake.note', (guest, { vm }) => ({ ...guest, files: [...guest.files, { path: '/run/note', mode: 0o644, content: noteOf(vm) }] }));
       ctx.reconfigure('fake.note', async (vm, { after }) => {

@@ -5,9 +5,9 @@ import { existsSync } from 'node:fs';
 import { connect } from 'node:net';
 import { PassThrough } from 'node:stream';
 import type { Duplex } from 'node:stream';
-import { operationFailed, notRunning, unsupported } from '../../core/errors.ts';
+import { operationFailed, notRunning, unsupported, vmPaused } from '../../core/errors.ts';
 import type {
-  Exec, GuestAgent, GuestExecRequest, GuestExit, GuestProcess, Processes, ProcessIdentity, Vm, VmmDriver,
+  Exec, GuestAgent, GuestExecRequest, GuestExit, GuestProcess, Processes, ProcessIdentity, Vm, VmmDriver, Vms,
 } from '../../core/plugin-api.ts';
 
 /** `obedient`: ends on TERM, as a guest that powers off does. `stubborn`: only on KILL. */
@@ -28,8 +28,15 @@ export async function endFake(processes: Processes, mark: string, known: Process
   await Promise.all(found.map((process) => processes.end(process, { graceMs: 0 })));
 }
 
-export function createFakeDriver(agentSocket?: (vm: Vm) => string): VmmDriver {
+interface FakeDriverParts {
+  readonly agentSocket?: ((vm: Vm) => string) | undefined;
+  /** Stops and continues the VM's process: without it the driver cannot pause. */
+  readonly signal?: ((vm: Vm, signal: 'SIGSTOP' | 'SIGCONT') => void) | undefined;
+}
+
+export function createFakeDriver({ agentSocket, signal }: FakeDriverParts = {}): VmmDriver {
   return {
+    ...(signal === undefined ? {} : { pause: async (vm) => signal(vm, 'SIGSTOP'), resume: async (vm) => signal(vm, 'SIGCONT') }),
     available: () => Promise.resolve({ ok: true, preference: 1, accelerator: 'none' }),
     connectAgent: (vm) => (agentSocket === undefined ? Promise.reject(operationFailed(`The fake VM ${vm.name} has no agent stream`)) : connectTo(agentSocket(vm))),
     driveFormats: ['raw'],
@@ -43,10 +50,17 @@ async function connectTo(path: string): Promise<Duplex> {
   return socket;
 }
 
+interface FakeAgentParts {
+  /** The words that do on the host what the agent's own program would do in the guest. */
+  readonly builtin?: ((vm: Vm, words: readonly string[]) => readonly string[]) | undefined;
+  readonly vms: Pick<Vms, 'isPaused'>;
+  readonly syncClock?: GuestAgent['syncClock'] | undefined;
+}
+
 /** Runs what it is asked for on the host, in a process group of its own. */
-/** `builtin`: the words that do on the host what the agent's own program would do in the guest. */
-export function createFakeAgent(builtin?: (vm: Vm, words: readonly string[]) => readonly string[]): GuestAgent {
+export function createFakeAgent({ builtin, vms, syncClock }: FakeAgentParts): GuestAgent {
   const requireReady = (vm: Vm): void => {
+    if (vms.isPaused(vm.id)) throw vmPaused(vm.name);
     if (!existsSync(`${vm.dir}/agent.ready`)) throw notRunning(vm.name, 'without agent');
   };
   return {
@@ -64,6 +78,7 @@ export function createFakeAgent(builtin?: (vm: Vm, words: readonly string[]) => 
     listen: () => Promise.reject(unsupported('Listening in a fake guest')),
     bulkSocket: () => undefined,
     shutdown: () => Promise.resolve(),
+    ...(syncClock === undefined ? {} : { syncClock }),
   };
 }
 

@@ -20,6 +20,7 @@ import type { FaultPoints } from '../../core/lifecycle/faults.ts';
 import { createLifecycle } from '../../core/lifecycle/lifecycle.ts';
 import type { Lifecycle } from '../../core/lifecycle/lifecycle.ts';
 import { createKeyedLock } from '../../core/lock.ts';
+import type { KeyedLock } from '../../core/lock.ts';
 import { createOperations } from '../../core/operations/operations.ts';
 import type { OperationRegistry } from '../../core/operations/operations.ts';
 import { ensureDirs, resolvePaths } from '../../core/paths.ts';
@@ -50,6 +51,7 @@ export interface TestDaemon {
   readonly service: VmService;
   readonly registry: VmRegistry;
   readonly use: VmUseCount;
+  readonly locks: KeyedLock;
   readonly operations: OperationRegistry;
   readonly processes: Processes;
   readonly log: readonly LogLine[];
@@ -66,6 +68,8 @@ export interface BootOptions {
   readonly dir: string;
   /** By which the use of VMs is measured. @default the system's */
   readonly clock?: Clock;
+  /** `VmServiceDeps.backgroundLimitMs`. */
+  readonly backgroundLimitMs?: number;
 }
 
 let calls = 0;
@@ -104,17 +108,17 @@ export async function bootTestDaemon(options: BootOptions): Promise<TestDaemon> 
   const kernels = (): Kernels => host.capability(Kernels) ?? missing('kernels');
   const lifecycle = createLifecycle({
     ...host.registrations, store, paths, log, processes, hostInfo, locks, jobs,
-    base: createBaseMachine({ images, kernels }), announce: registry.announce,
+    base: createBaseMachine({ images, kernels }), announce: registry.announce, takeEnd: registry.takeEnd,
     ...(options.faults === undefined ? {} : { faults: options.faults }),
   });
   const service = createVmService({
     ...host.registrations, store, paths, log, processes, locks, lifecycle, registry, use, operations, sections: host.specSections(),
     images, kernels, agent: () => host.capability(GuestAgent) ?? missing('guest agent'), drivers: () => host.capabilities(VmmDriver),
-    defaults: { vcpu: 1, memoryMiB: 64, init: 'auto' },
+    defaults: { vcpu: 1, memoryMiB: 64, init: 'auto' }, ...(options.backgroundLimitMs === undefined ? {} : { backgroundLimitMs: options.backgroundLimitMs }),
   });
   teardown.serve(service.stopUnused);
   const daemon: TestDaemon = {
-    store, paths, host, jobs, lifecycle, service, registry, use, operations, processes, log: lines,
+    store, paths, host, jobs, lifecycle, service, registry, use, locks, operations, processes, log: lines,
     async call<R>(name: string, params: object, more: Partial<CallContext> = {}): Promise<R> {
       const method = service.methods[name];
       if (method === undefined) throw new Error(`no method ${name}`);
