@@ -1,0 +1,6 @@
+// The agent's small programs for a host that watches: each is run by EXEC with `builtin`.
+#ifndef BANGER_PROGRAMS_H
+#define BANGER_PROGRAMS_H
+
+int figures_main(int argc, char **argv);
+#endif
