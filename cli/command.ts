@@ -14,7 +14,7 @@ export interface FlagDef {
   readonly placeholder?: string;
   readonly summary: string;
   /** Plugin and key in its spec section, for flags that plugins contribute. */
-  readonly section?: { readonly plugin: string; readonly key: string };
+  readonly section?: { readonly plugin: string; readonly key: string; readonly value?: boolean };
 }
 export interface ArgDef {
   readonly name: string;
@@ -65,7 +65,7 @@ export function withPluginFlags(command: CommandDef, spec: CliSpec): CommandDef 
   const verb = command.pluginFlags;
   if (verb === undefined) return command;
   const added = spec.flags.filter((flag) => flag.verbs.includes(verb)).map((flag): FlagDef => ({
-    name: flag.name, type: flag.type, summary: flag.summary, section: { plugin: flag.section, key: flag.key },
+    name: flag.name, type: flag.type, summary: flag.summary, section: { plugin: flag.section, key: flag.key, ...(flag.value === undefined ? {} : { value: flag.value }) },
     // Authors write it with or without the brackets that help puts around it.
     ...(flag.placeholder === undefined ? {} : { placeholder: flag.placeholder.replace(/^<(.*)>$/, '$1') }),
   }));

@@ -121,13 +121,14 @@ describe('flags become parameters', () => {
     daemon.options = { methods: { 'plugin.cli': () => ({ commands: [], flags: [
       { section: 'usernet', name: 'publish', key: 'publish', type: 'list', summary: '', verbs: ['create'] },
       { section: 'disks', name: 'disk-size', key: 'diskSize', type: 'string', summary: '', verbs: ['create', 'run'] },
+      { section: 'ports', name: 'no-auto-ports', key: 'auto', type: 'boolean', value: false, summary: '', verbs: ['create'] },
     ] }) } };
-    const result = await runCli(['vm', 'create', '--name', '007', '--vcpu', '-1', '--memory', '2G', '-e', 'A=1=2', '-e', 'FROM_ME', '--publish', '80:80', '--publish=1e3:5', '--disk-size', '08', '--no-start'],
+    const result = await runCli(['vm', 'create', '--name', '007', '--vcpu', '-1', '--memory', '2G', '-e', 'A=1=2', '-e', 'FROM_ME', '--publish', '80:80', '--publish=1e3:5', '--disk-size', '08', '--no-auto-ports', '--no-start'],
       { env: { ...daemon.env, FROM_ME: 'mine' } });
     expect(result).toMatchObject({ code: 0, out: '007\n' });
     expect(daemon.called('vm.create')).toEqual([{
       name: '007', vcpu: -1, memoryMiB: 2048, env: { A: '1=2', FROM_ME: 'mine' }, start: false,
-      sections: { usernet: { publish: ['80:80', '1e3:5'] }, disks: { diskSize: '08' } },
+      sections: { usernet: { publish: ['80:80', '1e3:5'] }, disks: { diskSize: '08' }, ports: { auto: false } },
     }]);
   });
   test('a plugin flag of another verb is unknown', async () => {

@@ -35,7 +35,7 @@ export function sectionsOf(flags: Flags): Record<string, Json> | undefined {
   for (const { name, section } of flags.definitions) {
     const value = flags.value(name);
     if (section === undefined || value === undefined) continue;
-    (sections[section.plugin] ??= {})[section.key] = value as Json;
+    (sections[section.plugin] ??= {})[section.key] = (section.value ?? value) as Json;
   }
   return Object.keys(sections).length === 0 ? undefined : sections;
 }

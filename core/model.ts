@@ -114,6 +114,8 @@ export interface GuestPatch {
   readonly init: InitMode;
   readonly mounts: readonly GuestMount[];
   readonly network?: GuestNetwork;
+  /** Lines of /etc/hosts beside those of localhost and the guest itself; 8 at most. */
+  readonly hosts?: readonly { readonly address: string; readonly name: string }[];
   /** Extra files put in place before the image's init starts, below /run. */
   readonly files: readonly GuestFile[];
   /** Image configuration: environment, and the init the image names, when it has one. */

@@ -137,6 +137,8 @@ export interface FlagSpec {
   /** Key in the section that the flag sets. */
   readonly key: string;
   readonly type: 'string' | 'boolean' | 'list';
+  /** What a boolean flag sets: false for one such as `--no-auto-ports`. @default true */
+  readonly value?: boolean;
   readonly summary: string;
   /** Shown in help: `--publish <host:guest>`. */
   readonly placeholder?: string;

@@ -104,6 +104,13 @@ static bool add_nameserver(struct config *config, const char *address) {
   return true;
 }
 
+// host <address> <name>
+static bool add_host(struct config *config, char **f) {
+  if (config->host_count >= COUNT_OF(config->hosts)) return false;
+  config->hosts[config->host_count++] = (struct host_name){.address = f[1], .name = f[2]};
+  return true;
+}
+
 static bool parse_line(struct config *config, char **f, size_t count) {
   const char *key = f[0];
   if (strcmp(key, "token") == 0 && count == 2) return parse_token(config, f[1]);
@@ -112,6 +119,7 @@ static bool parse_line(struct config *config, char **f, size_t count) {
   if (strcmp(key, "env") == 0 && count == 2) return add_env(config, f[1]);
   if (strcmp(key, "net") == 0 && count == 6) return parse_net(config, f);
   if (strcmp(key, "nameserver") == 0 && count == 2) return add_nameserver(config, f[1]);
+  if (strcmp(key, "host") == 0 && count == 3) return add_host(config, f);
   if (strcmp(key, "mount") == 0 && count == 5) return add_mount(config, f);
   if (strcmp(key, "file") == 0 && count == 4) return add_file(config, f);
   return false;

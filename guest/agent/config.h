@@ -20,6 +20,10 @@ struct file_spec {
   const char *path, *source;
 };
 
+struct host_name {
+  const char *address, *name;
+};
+
 struct config {
   uint8_t token[TOKEN_SIZE];
   bool has_token;
@@ -30,6 +34,9 @@ struct config {
   unsigned prefix, mtu;
   const char *nameservers[4];
   size_t nameserver_count;
+  // Beside localhost and our own.
+  struct host_name hosts[8];
+  size_t host_count;
   const char **env;
   size_t env_count;
   struct mount_spec mounts[16];

@@ -66,11 +66,13 @@ static void bind_over(const char *source, const char *target) {
 }
 
 static void write_names(const struct config *config) {
-  char text[1024];
+  char text[4096];
   snprintf(text, sizeof text, "%.255s\n", config->hostname);
   put("/run/banger/etc/hostname", 0644, text);
   bind_over("/run/banger/etc/hostname", "/etc/hostname");
-  snprintf(text, sizeof text, "127.0.0.1 localhost\n127.0.1.1 %.255s\n::1 localhost ip6-localhost ip6-loopback\n", config->hostname);
+  size_t n = (size_t)snprintf(text, sizeof text, "127.0.0.1 localhost\n127.0.1.1 %.255s\n::1 localhost ip6-localhost ip6-loopback\n", config->hostname);
+  for (size_t i = 0; i < config->host_count; i++)
+    n += (size_t)snprintf(text + n, sizeof text - n, "%.64s %.255s\n", config->hosts[i].address, config->hosts[i].name);
   put("/run/banger/etc/hosts", 0644, text);
   bind_over("/run/banger/etc/hosts", "/etc/hosts");
   if (sethostname(config->hostname, strlen(config->hostname)) < 0) say("hostname: %s", strerror(errno));

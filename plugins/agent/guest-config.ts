@@ -52,6 +52,7 @@ export function renderConfig(guest: GuestPatch, token: Uint8Array): string {
     ...Object.entries(guest.env).map(([name, value]) => line('env', `${name}=${value}`)),
     ...guest.mounts.map((mount) => line('mount', mount.drive, mount.target, mount.fstype, mount.seedFromImage ? 'seed' : 'plain')),
     guest.network === undefined ? '' : networkLines(guest.network),
+    ...(guest.hosts ?? []).map((host) => line('host', host.address, host.name)),
     ...guest.files.map((file, index) => line('file', (file.mode & 0o7777).toString(8), file.path, `/banger/files/${index}`)),
   ].join('');
 }

@@ -15,6 +15,7 @@ const guest: GuestPatch = {
   hostname: 'devbox', init: 'auto', env: { GREETING: 'hällo wörld\n100%' },
   mounts: [{ drive: 'work', target: '/root', fstype: 'ext4', seedFromImage: true }, { drive: 'data', target: '/srv/my data', fstype: 'ext4', seedFromImage: false }],
   network: { mac: '52:54:00:12:34:56', address: '10.0.3.15/24', gateway: '10.0.3.2', nameservers: ['10.0.3.3'], mtu: 1500 },
+  hosts: [{ address: '127.111.0.1', name: 'host.internal' }],
   files: [{ path: '/run/hello/world', mode: 0o640, content: 'text\n' }],
 };
 const vm: Vm = {
@@ -26,7 +27,7 @@ it('writes the configuration as the agent reads it', () => {
   expect(renderConfig(guest, Buffer.alloc(16, 0xab))).toBe([
     `token ${'ab'.repeat(16)}`, 'hostname devbox', 'init auto', 'env GREETING=h%C3%A4llo%20w%C3%B6rld%0A100%25',
     'mount work /root ext4 seed', 'mount data /srv/my%20data ext4 plain',
-    'net 52:54:00:12:34:56 10.0.3.15 24 10.0.3.2 1500', 'nameserver 10.0.3.3', 'file 640 /run/hello/world /banger/files/0', '',
+    'net 52:54:00:12:34:56 10.0.3.15 24 10.0.3.2 1500', 'nameserver 10.0.3.3', 'host 127.111.0.1 host.internal', 'file 640 /run/hello/world /banger/files/0', '',
   ].join('\n'));
   expect(encodeField('a b%\u007F')).toBe('a%20b%25%7F');
 });
