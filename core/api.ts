@@ -27,6 +27,8 @@ export interface VmView {
   /** Set while running. */
   readonly process?: { readonly pid: number };
   readonly lastError?: { readonly code: string; readonly message: string; readonly opId?: string };
+  /** How the last run ended; not while it runs. `detail`: lines of text, of which the guest may have written any; the first is also in the state's reason. */
+  readonly end?: { readonly reason: string; readonly at: string; readonly detail?: readonly string[] };
   /** Plugin name to what its section shows. */
   readonly sections: Readonly<Record<string, Json>>;
 }

@@ -1,5 +1,5 @@
 // The lifecycle, put together: how a VM starts and how everything it made is undone.
-import type { HostInfo, Processes, VmEndReason } from '../capabilities.ts';
+import type { HostInfo, Processes, VmEnd } from '../capabilities.ts';
 import type { LeakReport, ReclaimResult } from '../api.ts';
 import { isBangerError } from '../errors.ts';
 import type { KeyedLock } from '../lock.ts';
@@ -25,7 +25,7 @@ import type { RecoverReport } from './recover.ts';
 import type { ContributionRegistration, ResourceRegistration, StepRegistration } from './registrations.ts';
 import { runStart } from './runner.ts';
 import type { OperationScope } from './scope.ts';
-import { createSettle, isOfOneRun, undoFailed } from './settle.ts';
+import { createSettle, endPatch, isOfOneRun, undoFailed } from './settle.ts';
 import type { Settle } from './settle.ts';
 import { createTeardown } from './teardown.ts';
 
@@ -46,8 +46,8 @@ export interface LifecycleDeps {
   readonly base: (vm: Vm) => Promise<Contributions>;
   /** Told when a VM is up, down or gone (`VmRegistry.announce`). */
   readonly announce: (kind: 'started' | 'stopped' | 'deleted', vm: Vm) => void;
-  /** `VmRegistry.takeEndReason`. */
-  readonly takeEndReason?: (vmId: string) => VmEndReason | undefined;
+  /** `VmRegistry.takeEnd`. */
+  readonly takeEnd?: (vmId: string) => VmEnd | undefined;
   readonly now?: () => Date;
   readonly faults?: FaultPoints;
 }
@@ -77,8 +77,8 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
   for (const registration of steps) hook.add(registration);
   hook.freeze();
   const teardown = createTeardown({ store, steps, faults, log });
-  const settle = createSettle({ store, teardown, paths: deps.paths, toVm, log, onEnd: deps.announce });
-  const runner = { store, hook, teardown, hostInfo: deps.hostInfo, processes: deps.processes, faults };
+  const settle = createSettle({ store, teardown, paths: deps.paths, toVm, log, onEnd: deps.announce, now: deps.now });
+  const runner = { store, hook, teardown, hostInfo: deps.hostInfo, processes: deps.processes, faults, takeEnd: deps.takeEnd };
   const whole = { ...deps, teardown, settle, toVm };
 
   const start = async (record: VmRecord, op: OperationScope): Promise<void> => {
@@ -86,8 +86,10 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     const left = store.ledger.byOwner(`vm:${vm.id}`).filter(isOfOneRun);
     const problems = await teardown(vm, left, { reason: 'reclaim', log: op.log });
     if (problems.length > 0) throw undoFailed(vm, problems);
+    // What was told of the end of an earlier run is none of this one's.
+    deps.takeEnd?.(vm.id);
     store.vms.update(vm.id, {
-      activity: 'starting', activityOp: op.opId, published: false, endReason: undefined, lastError: undefined, reboots: 0,
+      activity: 'starting', activityOp: op.opId, published: false, endReason: undefined, ended: undefined, lastError: undefined, reboots: 0,
     });
     try {
       ensureVmDirs(deps.paths, vm.id);
@@ -98,7 +100,7 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
       });
     } catch (error) {
       tryWrite(op.log, `state of ${vm.name}`, () => {
-        store.vms.update(vm.id, { activity: undefined, activityOp: undefined, lastError: toVmError(error, op.opId) });
+        store.vms.update(vm.id, { activity: undefined, activityOp: undefined, lastError: toVmError(error, op.opId), ...endPatch(endOf(error), deps.now) });
       });
       throw error;
     }
@@ -113,6 +115,12 @@ export function createLifecycle(deps: LifecycleDeps): Lifecycle {
     leaks: async (signal) => toReport(store, await findLeaks(deps, signal)),
     reclaim: (call) => reclaim(whole, call),
   };
+}
+
+/** How the VMM ended that a start failed of, when it was that. */
+function endOf(error: unknown): (() => VmEnd) | undefined {
+  const end = isBangerError(error) ? error.detail?.['end'] as VmEnd | undefined : undefined;
+  return end === undefined ? undefined : () => end;
 }
 
 /** A cancelled start is no error of the VM. */

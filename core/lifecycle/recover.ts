@@ -1,5 +1,5 @@
 // What a new daemon does about the VMs and jobs of the one before it.
-import type { Processes, VmEndReason } from '../capabilities.ts';
+import type { Processes, VmEnd } from '../capabilities.ts';
 import { timedOut } from '../errors.ts';
 import type { KeyedLock } from '../lock.ts';
 import type { Logger, Vm } from '../plugin-api.ts';
@@ -38,7 +38,7 @@ export interface RecoverDeps {
   readonly toVm: ToVm;
   readonly log: Logger;
   /** What a driver learned from a VMM's remains about its end. */
-  readonly takeEndReason?: (vmId: string) => VmEndReason | undefined;
+  readonly takeEnd?: (vmId: string) => VmEnd | undefined;
 }
 export interface RecoverReport {
   /** VM names. */
@@ -108,7 +108,7 @@ async function recoverVm(deps: RecoverDeps, record: VmRecord, report: RecoverRep
       report.rolledBack.push(record.name);
       return;
     case 'stop':
-      report.problems.push(...await deps.settle.stop(record, { ...options, endReason: record.activity === 'stopping' ? 'stopped' : () => deps.takeEndReason?.(record.id) ?? 'unknown' }));
+      report.problems.push(...await deps.settle.stop(record, { ...options, endReason: record.activity === 'stopping' ? 'stopped' : () => deps.takeEnd?.(record.id) ?? { reason: 'unknown' } }));
       report.stopped.push(record.name);
       return;
     case 'delete':

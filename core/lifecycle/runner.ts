@@ -1,9 +1,10 @@
 // Runs a start plan: a ledger row before each step, its handle right after, and the reverse path when anything fails.
 import { BangerError, cancelled, isBangerError, isExpected, operationFailed, timedOut } from '../errors.ts';
-import type { HostInfo, Processes } from '../capabilities.ts';
+import type { HostInfo, Processes, VmEnd } from '../capabilities.ts';
 import type { Json, StartContext, TimelineEntry, Vm } from '../plugin-api.ts';
 import type { LedgerOwner, LedgerRow } from '../store/ledger.ts';
 import type { Store } from '../store/store.ts';
+import { endText } from '../vm/end.ts';
 import { bound } from './deadline.ts';
 import { watchLifeline } from './lifeline.ts';
 import type { FaultPoints } from './faults.ts';
@@ -21,6 +22,8 @@ export interface RunnerDeps {
   readonly hostInfo: Pick<HostInfo, 'slowdown'>;
   readonly processes: Processes;
   readonly faults: FaultPoints;
+  /** What was learned, while the start was undone, of the end of its VMM. */
+  readonly takeEnd?: ((vmId: string) => VmEnd | undefined) | undefined;
 }
 
 /** One start in progress. */
@@ -69,7 +72,8 @@ export async function runStart(deps: RunnerDeps, start: { readonly vm: Vm; reado
     op.stage('undo', `undoing the start of ${vm.name}`);
     const rows = deps.store.ledger.byOwner(owner).filter((row) => run.kept.get(row.step)?.seq !== row.seq);
     const problems = await deps.teardown(vm, rows, { reason: 'rollback', log: op.log });
-    throw wasCancelled ? toCancelled(run, error, problems) : toStartError(run, error, problems);
+    const end = deps.takeEnd?.(vm.id);
+    throw wasCancelled ? toCancelled(run, error, problems) : toStartError(run, error, { problems, end });
   } finally {
     for (const end of run.ends) end();
   }
@@ -148,14 +152,15 @@ function toCancelled(run: Run, error: unknown, problems: readonly UndoProblem[])
     { detail: detailOf(error, problems), cause: error instanceof StepFailure ? error.cause : error });
 }
 
-function toStartError(run: Run, error: unknown, problems: readonly UndoProblem[]): BangerError {
+function toStartError(run: Run, error: unknown, { problems, end }: { problems: readonly UndoProblem[]; end: VmEnd | undefined }): BangerError {
   const failure = error instanceof StepFailure ? error : undefined;
   const cause = failure?.cause ?? error;
   const known = isBangerError(cause) && isExpected(cause.code) ? cause : undefined;
   const where = failure === undefined ? '' : ` (step ${failure.registration.step.name})`;
-  return new BangerError('start_failed', `VM ${run.vm.name} did not start: ${known?.message ?? 'internal error'}${where}`, {
+  const how = end === undefined ? undefined : endText(end);
+  return new BangerError('start_failed', `VM ${run.vm.name} did not start: ${known?.message ?? 'internal error'}${how === undefined ? '' : `: ${how}`}${where}`, {
     cause,
     hint: problems.length > 0 ? 'not everything could be undone; banger doctor names it and banger reclaim retries' : known?.hint,
-    detail: { ...known?.detail, ...detailOf(error, problems), code: known?.code ?? 'internal' },
+    detail: { ...known?.detail, ...detailOf(error, problems), code: known?.code ?? 'internal', ...(end === undefined ? {} : { end }) },
   });
 }

@@ -3,7 +3,7 @@
 import { BangerError } from '../errors.ts';
 import { removeVmDirs } from '../paths.ts';
 import type { Paths } from '../paths.ts';
-import type { VmEndReason } from '../capabilities.ts';
+import type { VmEnd, VmEndReason } from '../capabilities.ts';
 import type { Logger, UndoReason, Vm } from '../plugin-api.ts';
 import type { LedgerRow } from '../store/ledger.ts';
 import type { Store } from '../store/store.ts';
@@ -20,13 +20,14 @@ export interface SettleDeps {
   readonly toVm: ToVm;
   readonly log: Logger;
   readonly onEnd: (kind: 'stopped' | 'deleted', vm: Vm) => void;
+  readonly now?: (() => Date) | undefined;
 }
 export interface EndOptions {
   readonly reason: UndoReason;
   readonly opId: string;
   readonly log?: Logger;
   /** Shown as the reason of state `stopped`; a function is asked after the undos, which may learn it. */
-  readonly endReason?: VmEndReason | (() => VmEndReason) | undefined;
+  readonly endReason?: VmEndReason | (() => VmEnd) | undefined;
 }
 export interface Settle {
   /** Undoes what a start made; what has lifetime `vm` stays. */
@@ -53,7 +54,7 @@ export function createSettle(deps: SettleDeps): Settle {
       const lastError = problems.length > 0 ? undoError(vm, problems, options.opId) : undefined;
       note(record, {
         activity: undefined, activityOp: undefined,
-        ...(record.published || record.activity === 'stopping' ? { endReason: typeof options.endReason === 'function' ? options.endReason() : options.endReason } : {}),
+        ...(record.published || record.activity === 'stopping' ? endPatch(options.endReason, deps.now) : {}),
         // An error of the last start stays until something succeeds or replaces it.
         ...(lastError !== undefined || record.published ? { lastError } : {}),
       }, options);
@@ -94,6 +95,13 @@ export function createSettle(deps: SettleDeps): Settle {
       return problems;
     },
   };
+}
+
+/** What a record says of an end; nothing clears what it said of the last one. */
+export function endPatch(told: EndOptions['endReason'], now: () => Date = () => new Date()): Pick<VmPatch, 'endReason' | 'ended'> {
+  if (told === undefined) return { endReason: undefined, ended: undefined };
+  const { reason, at, detail } = typeof told === 'function' ? told() : { reason: told };
+  return { endReason: reason, ended: { at: at ?? now().toISOString(), ...(detail === undefined ? {} : { detail }) } };
 }
 
 /** Rows that do not outlive a stop: those of the run, and any that are not whole. */

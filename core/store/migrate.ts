@@ -2,6 +2,7 @@
 import type { Database } from 'better-sqlite3';
 import { incompatible } from '../errors.ts';
 import { baseline } from './migrations/0001-baseline.ts';
+import { end } from './migrations/0002-end.ts';
 
 export interface Migration {
   /** 1, 2, 3 and so on, without gaps. */
@@ -11,7 +12,7 @@ export interface Migration {
 }
 
 /** Every schema change so far, oldest first. Never edit one that was released: add the next. */
-export const migrations: readonly Migration[] = [baseline];
+export const migrations: readonly Migration[] = [baseline, end];
 
 /**
  * Brings the database to the newest known schema.

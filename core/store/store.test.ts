@@ -52,9 +52,9 @@ describe('opening', () => {
 
   it('refuses a database of a newer version', () => {
     const dir = tempDir();
-    openDatabase(dir, [...migrations, { id: 2, name: 'later', sql: 'CREATE TABLE later (x)' }]).close();
+    openDatabase(dir, [...migrations, { id: migrations.length + 1, name: 'later', sql: 'CREATE TABLE later (x)' }]).close();
     expect(() => openStore(dir)).toThrow(expect.objectContaining({
-      code: 'incompatible', message: 'The database was made by a newer version of banger (schema 2, this version knows 1)',
+      code: 'incompatible', message: `The database was made by a newer version of banger (schema ${migrations.length + 1}, this version knows ${migrations.length})`,
       hint: expect.stringContaining('--reset-store') as string,
     }) as Error);
   });

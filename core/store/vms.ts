@@ -6,6 +6,9 @@ import type { VmSpec } from '../model.ts';
 export type VmActivity = 'starting' | 'stopping' | 'deleting';
 export interface VmError { readonly code: string; readonly message: string; readonly opId?: string }
 
+/** `at`: RFC 3339. */
+export interface VmEnded { readonly at: string; readonly detail?: readonly string[] }
+
 /** What the store knows of a VM. Whether it runs is not in here: that is derived from its process. */
 export interface VmRecord {
   readonly id: string;
@@ -22,7 +25,9 @@ export interface VmRecord {
   readonly published: boolean;
   readonly startedAt?: string;
   readonly reboots: number;
+  /** How the last run ended, until the next start. */
   readonly endReason?: VmEndReason;
+  readonly ended?: VmEnded;
   readonly lastError?: VmError;
   /** Deleted when its client goes away. */
   readonly lease: boolean;
@@ -35,6 +40,7 @@ export interface VmPatch {
   readonly startedAt?: string | undefined;
   readonly reboots?: number;
   readonly endReason?: VmEndReason | undefined;
+  readonly ended?: VmEnded | undefined;
   readonly lastError?: VmError | undefined;
   readonly lease?: boolean;
   readonly spec?: VmSpec;
@@ -42,10 +48,10 @@ export interface VmPatch {
 
 interface Row {
   id: string; name: string; slot: number; spec: string; created_at: string; activity: VmActivity | null; activity_op: string | null; published: number;
-  started_at: string | null; reboots: number; end_reason: VmEndReason | null; last_error: string | null; lease: number;
+  started_at: string | null; reboots: number; end_reason: VmEndReason | null; ended: string | null; last_error: string | null; lease: number;
 }
 const columns = {
-  activity: 'activity', activityOp: 'activity_op', published: 'published', startedAt: 'started_at', reboots: 'reboots', endReason: 'end_reason',
+  activity: 'activity', activityOp: 'activity_op', published: 'published', startedAt: 'started_at', reboots: 'reboots', endReason: 'end_reason', ended: 'ended',
   lastError: 'last_error', lease: 'lease', spec: 'spec',
 } as const satisfies Record<keyof VmPatch, string>;
 
@@ -115,6 +121,7 @@ function fromRow(row: Row | undefined): VmRecord | undefined {
     ...(row.activity_op === null ? {} : { activityOp: row.activity_op }),
     ...(row.started_at === null ? {} : { startedAt: row.started_at }),
     ...(row.end_reason === null ? {} : { endReason: row.end_reason }),
+    ...(row.ended === null ? {} : { ended: JSON.parse(row.ended) as VmEnded }),
     ...(row.last_error === null ? {} : { lastError: JSON.parse(row.last_error) as VmError }),
   };
 }
