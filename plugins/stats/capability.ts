@@ -3,7 +3,7 @@ import { capability } from '../../core/plugin-api.ts';
 import type { Vm } from '../../core/plugin-api.ts';
 
 /** One listening TCP socket or bound UDP socket of a guest. All of it is the guest's word, bounded in number and length. */
-export interface ListeningSocket {
+export interface GuestListener {
   readonly protocol: 'tcp' | 'udp';
   /** As text, such as `127.0.0.1`, `::`. */
   readonly address: string;
@@ -18,7 +18,7 @@ export interface ListeningSocket {
 }
 export interface ListenerSnapshot {
   /** Sorted by protocol, port and address. */
-  readonly listeners: readonly ListeningSocket[];
+  readonly listeners: readonly GuestListener[];
   /** Those beyond what the guest's agent tells of. */
   readonly more: number;
 }
