@@ -60,6 +60,13 @@ export const vmCommands: readonly CommandDef[] = [
   defineCommand({ path: ['vm', 'stop'], summary: 'Stop VMs gracefully, by force where that fails', args: [refs], details: manyRefs, flags: [quiet], load: () => import('./commands/vm-stop.ts') }),
   defineCommand({ path: ['vm', 'restart'], summary: 'Stop and start VMs', args: [refs], details: manyRefs, flags: [quiet], load: () => import('./commands/vm-restart.ts') }),
   defineCommand({
+    path: ['vm', 'pause'], summary: 'Hold VMs still: they keep their memory and use no CPU', args: [refs], flags: [quiet], load: () => import('./commands/vm-pause.ts'),
+    details: `What needs the guest is refused until vm resume; commands and connections that are open wait. Stop, kill and delete work.\n${manyRefs}`,
+  }),
+  defineCommand({
+    path: ['vm', 'resume'], summary: 'Let paused VMs go on', args: [refs], details: `The clock of the guest is set as well.\n${manyRefs}`, flags: [quiet], load: () => import('./commands/vm-resume.ts'),
+  }),
+  defineCommand({
     path: ['vm', 'kill'], summary: 'Stop VMs at once', args: [refs], details: manyRefs, load: () => import('./commands/vm-kill.ts'),
     flags: [{ name: 'signal', short: 's', type: 'string', placeholder: 'name', summary: 'Signal for the VMM process, such as KILL' }],
   }),

@@ -110,6 +110,17 @@ describe('many references', () => {
     expect((await banger('vm', 'kill', 'devbox')).code).toBe(0);
     expect(daemon.called('vm.kill')).toEqual([{ ref: 'aaaaaaaaaaaa', signal: 'TERM' }, { ref: 'aaaaaaaaaaaa' }]);
   });
+  test.each(['pause', 'resume'])('%s works on many', async (verb) => {
+    daemon.options = { methods: { [`vm.${verb}`]: () => ({ vm: daemon.vms[0] }) } };
+    expect(await banger('vm', verb, 'devbox', 'devil')).toMatchObject({ code: 0, out: `devbox ${verb}d\ndevil ${verb}d\n`, err: '' });
+    expect(daemon.called(`vm.${verb}`)).toEqual([{ ref: 'aaaaaaaaaaaa' }, { ref: 'cccccccccccc' }]);
+  });
+  test('a paused VM is not pruned, and its size counts from the next start, too', async () => {
+    daemon.vms = [fakeVm('aaaaaaaaaaaa', 'devbox', { state: 'paused' })];
+    expect(await banger('vm', 'prune', '-f')).toMatchObject({ code: 0, out: 'Nothing to prune\n' });
+    daemon.options = { methods: { 'vm.set': () => ({ vm: daemon.vms[0] }) } };
+    expect((await banger('vm', 'set', 'devbox', '--vcpu', '2')).out).toBe('devbox set; size counts from the next start\n');
+  });
   test('prune -f deletes what does not run, and nothing else', async () => {
     expect(await banger('vm', 'prune', '-f')).toMatchObject({ code: 0, out: 'builder deleted\n' });
     expect(daemon.called('vm.delete')).toEqual([{ ref: 'abbbbbbbbbbb' }]);

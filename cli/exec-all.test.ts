@@ -46,6 +46,17 @@ describe('vm exec --all', () => {
     expect(daemon.called('vm.exec')[0]).toEqual({ ref: 'aaaaaaaaaaaa', command: ['make'], stdin: false, env: { K: 'v' }, user: 'nobody', cwd: '/srv', login: true });
   });
 
+  test('leaves paused VMs out and says so', async () => {
+    daemon.vms = [fakeVm('aaaaaaaaaaaa', 'one'), fakeVm('bbbbbbbbbbbb', 'still', { state: 'paused' })];
+    byRef({ aaaaaaaaaaaa: (stream) => Promise.resolve(stream.exit({ code: 0 })) });
+    expect(await banger('vm', 'exec', '--all', '--', 'true')).toMatchObject({
+      code: 0, err: 'banger: left out, as they are paused: still\nbanger: ran on 1 VM: 1 succeeded\n',
+    });
+    daemon.vms = daemon.vms.slice(1);
+    const { code, err } = await banger('vm', 'exec', '--all', '--', 'true');
+    expect([code, err]).toEqual([125, expect.stringContaining('No VM is running but paused ones')]);
+  });
+
   test('counts a VM that cannot run it as 125, says why under its name, and goes on with the others', async () => {
     daemon.vms = [fakeVm('aaaaaaaaaaaa', 'one'), fakeVm('cccccccccccc', 'two')];
     daemon.options = {

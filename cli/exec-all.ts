@@ -32,7 +32,9 @@ export async function execAll({ daemon, flags, io }: CommandContext, command: Co
   const link = await daemon();
   const { vms } = await link.call('vm.list', {}, { read: true });
   const targets = vms.filter((vm) => vm.state === 'running');
-  if (targets.length === 0) throw new BangerError('not_running', 'No VM is running', { hint: 'banger vm list shows what there is' });
+  const paused = vms.filter((vm) => vm.state === 'paused').map(({ name }) => name);
+  if (targets.length === 0) throw new BangerError('not_running', paused.length === 0 ? 'No VM is running' : 'No VM is running but paused ones', { hint: 'banger vm list shows what there is' });
+  if (paused.length > 0 && !flags.on('quiet')) io.err(`banger: left out, as they are paused: ${paused.join(', ')}\n`);
   const run: Run = {
     daemon: link, command, detach: flags.on('detach'), stdout: processOutput(1), stderr: processOutput(2), handlers: new Map(), interrupted: undefined,
   };

@@ -16,6 +16,9 @@ export function resolveRef(ref: string, vms: readonly VmView[]): Resolved {
   return { error: near.length === 0 ? notFound('VM', ref) : ambiguousRef('VM', ref, near.map((vm) => vm.name)) };
 }
 
+/** Its VMM is there: it runs, or it is paused. */
+export const isUp = ({ state }: Pick<VmView, 'state'>): boolean => state === 'running' || state === 'paused';
+
 /** One entry a VM, in the order first named; references to the same VM are merged. */
 export function resolveRefs(refs: readonly string[], vms: readonly VmView[]): Resolved[] {
   const seen = new Set<string>();

@@ -9,6 +9,7 @@ import { interruptExitCode, type Interrupts } from '../interrupts.ts';
 import { BrokenPipe, brokenPipeExitCode } from '../io.ts';
 import { withInterrupts } from '../operation.ts';
 import { usageError } from '../parse.ts';
+import { isUp } from '../refs.ts';
 import { jsonText } from '../render/json.ts';
 import { runSession } from '../session.ts';
 import { openStreams, wantsTerminal, type TerminalWish } from '../terminal.ts';
@@ -144,7 +145,7 @@ async function removeVm(vm: VmView, { daemon, interrupts }: RunCall): Promise<vo
 async function remindOfVm(vm: VmView, { io }: CommandContext, daemon: Daemon): Promise<void> {
   try {
     const { vm: now } = await daemon.call('vm.show', { ref: vm.id }, { timeoutMs: 2000 });
-    if (now.state === 'running') io.err(`${vm.name} still runs: banger vm exec ${vm.name}, or banger vm delete ${vm.name}\n`);
+    if (isUp(now)) io.err(`${vm.name} still runs: banger vm exec ${vm.name}, or banger vm delete ${vm.name}\n`);
   } catch (error) {
     if (!isBangerError(error)) throw error; // deleted meanwhile: nothing to remind of
   }

@@ -1,6 +1,6 @@
 import type { Handler } from '../command.ts';
 import { usageError } from '../parse.ts';
-import { forEachRef } from '../refs.ts';
+import { forEachRef, isUp } from '../refs.ts';
 import { sectionsOf, sizeParams } from '../vm-params.ts';
 
 const handler: Handler = async (ctx) => {
@@ -10,7 +10,7 @@ const handler: Handler = async (ctx) => {
   const daemon = await ctx.daemon();
   return forEachRef(ctx, async (vm) => {
     const { vm: after } = await daemon.call('vm.set', { ref: vm.id, ...changes });
-    return `${after.name} set${after.state === 'running' ? '; size counts from the next start' : ''}\n`;
+    return `${after.name} set${isUp(after) ? '; size counts from the next start' : ''}\n`;
   });
 };
 export default handler;

@@ -5,6 +5,7 @@ import type { CommandContext, Handler } from '../command.ts';
 import { DaemonLink, type Daemon } from '../daemon-link.ts';
 import { Interrupts, interruptExitCode } from '../interrupts.ts';
 import { usageError } from '../parse.ts';
+import { isUp } from '../refs.ts';
 import { runSession } from '../session.ts';
 import { remoteCommand } from '../ssh/remote-command.ts';
 import { findInPath, runInForeground } from '../ssh/ssh-program.ts';
@@ -74,7 +75,7 @@ async function remindOfVm({ io }: CommandContext, { host }: VmSshResult): Promis
     const link = await DaemonLink.open({ env: io.env, say: () => undefined, start: false });
     const { vm } = await link.call('vm.show', { ref: name }, { timeoutMs: 2000, read: true });
     link.close();
-    if (vm.state === 'running') io.err(`VM ${vm.name} still runs: banger vm stop ${vm.name}\n`);
+    if (isUp(vm)) io.err(`VM ${vm.name} still runs: banger vm stop ${vm.name}\n`);
   } catch (error) {
     if (!isBangerError(error)) throw error; // deleted meanwhile, or no daemon: nothing to remind of
   }

@@ -1,0 +1,5 @@
+import type { Handler } from '../command.ts';
+import { changeVms } from '../change-vms.ts';
+
+const handler: Handler = (ctx) => changeVms(ctx, { method: 'vm.resume', done: 'resumed' });
+export default handler;
