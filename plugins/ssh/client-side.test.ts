@@ -22,7 +22,7 @@ const warnings: object[] = [];
 const log = { warn: (fields: object) => warnings.push(fields) } as unknown as Logger;
 const lookup = (ref: string): Vm => vms.find(({ name }) => name === ref) ?? (() => { throw notFound('VM', ref); })();
 const fakeVms = {
-  list: () => [...vms], isRunning: (id: string) => running.has(id), onChange: () => () => undefined, resolve: lookup,
+  list: () => [...vms], isRunning: (id: string) => running.has(id), isPaused: (id: string) => id === 'id-still', onChange: () => () => undefined, resolve: lookup,
   async running(ref: string) {
     const vm = lookup(ref);
     if (!running.has(vm.id)) throw notRunning(vm.name, 'it has been stopped');
@@ -101,9 +101,12 @@ describe('the methods', () => {
     return method.result.parse(await method.handler(method.params.parse(params), call));
   };
 
-  test('vm.ssh tells a VM that does not run from one that there is not', async () => {
+  test('vm.ssh tells VMs that are paused, do not run, and are not there', async () => {
     await addVm('idle');
     await expect(ask({ ref: 'idle' })).rejects.toMatchObject({ code: 'not_running' });
+    running.add((await addVm('still')).id);
+    await expect(ask({ ref: 'still' })).rejects.toMatchObject({ code: 'wrong_state', hint: 'banger vm resume still' });
+    expect(await ask({ ref: 'still', stopped: true })).toMatchObject({ running: true });
     await expect(ask({ ref: 'nosuch' })).rejects.toMatchObject({ code: 'not_found' });
     await expect(ask({ ref: 'nosuch', stopped: true })).rejects.toMatchObject({ code: 'not_found' });
     expect(await ask({ ref: 'idle', stopped: true })).toMatchObject({ host: 'idle.vm', running: false });

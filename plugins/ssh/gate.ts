@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { HostInfo, Logger, Vm, Vms } from '../../core/plugin-api.ts';
-import { badRequest, isBangerError, isExpected } from '../../core/plugin-api.ts';
+import { badRequest, isBangerError, isExpected, vmPaused } from '../../core/plugin-api.ts';
 import type { SshServer } from './server.ts';
 
 /** Bytes of the line, its end included. */
@@ -24,7 +24,7 @@ export interface Gate { close(): Promise<void> }
 export interface GateDeps {
   readonly path: string;
   readonly server: SshServer;
-  readonly vms: Pick<Vms, 'running'>;
+  readonly vms: Pick<Vms, 'running' | 'isPaused'>;
   readonly log: Logger;
 }
 
@@ -69,6 +69,7 @@ async function meet(socket: Socket, { server, vms, log }: GateDeps): Promise<voi
     const ref = (await readLine(socket, arrival.signal)).replace(/\.vm$/, '');
     if (ref === '') throw badRequest([{ path: 'ref', message: 'names no VM' }]);
     const vm: Vm = await vms.running(ref, arrival.signal);
+    if (vms.isPaused(vm.id)) throw vmPaused(vm.name);
     if (socket.destroyed) return;
     socket.write('ok\n');
     await arrival.serve(vm);

@@ -45,7 +45,7 @@ test('the gate is for its owner alone, replaces what a killed daemon left, and g
   expect(statSync(world.gate).mode & 0o777).toBe(0o600);
   const path = join(world.dir, 'other.sock');
   writeFileSync(path, 'stale');
-  const gate = await openGate({ path, server: world.server, vms: { running: async () => world.vm }, log: { debug() {}, info() {}, warn() {}, error() {}, child() { return this; } } });
+  const gate = await openGate({ path, server: world.server, vms: { running: async () => world.vm, isPaused: () => false }, log: { debug() {}, info() {}, warn() {}, error() {}, child() { return this; } } });
   expect(statSync(path).isSocket()).toBe(true);
   await gate.close();
   expect(existsSync(path)).toBe(false);

@@ -1,6 +1,6 @@
 // The methods for clients: how to reach a VM by ssh, and where the configuration for ssh is.
 import { z } from 'zod';
-import { notRunning } from '../../core/plugin-api.ts';
+import { notRunning, vmPaused } from '../../core/plugin-api.ts';
 import type { RpcMethod, Vm, Vms } from '../../core/plugin-api.ts';
 import type { ClientSide } from './client-side.ts';
 import { defaultUser, includeLine, stanzaText } from './ssh-config.ts';
@@ -22,7 +22,7 @@ const sshConfigResult = z.strictObject({
   include: z.string().nullable().describe('line for ~/.ssh/config; null when its path cannot be written so that every client reads it alike'),
 });
 
-export interface SshMethodsParts { readonly client: ClientSide; readonly vms: Pick<Vms, 'resolve' | 'running' | 'isRunning'> }
+export interface SshMethodsParts { readonly client: ClientSide; readonly vms: Pick<Vms, 'resolve' | 'running' | 'isRunning' | 'isPaused'> }
 
 /** `vm.ssh` and `ssh.config`. */
 export function sshMethods(parts: SshMethodsParts): { readonly 'vm.ssh': RpcMethod<typeof vmSshParams, typeof vmSshResult>; readonly 'ssh.config': RpcMethod<z.ZodObject, typeof sshConfigResult> } {
@@ -32,7 +32,7 @@ export function sshMethods(parts: SshMethodsParts): { readonly 'vm.ssh': RpcMeth
 function vmSsh({ client, vms }: SshMethodsParts): RpcMethod<typeof vmSshParams, typeof vmSshResult> {
   return {
     summary: 'How ssh reaches a VM',
-    effect: 'read', params: vmSshParams, result: vmSshResult, errors: ['not_found', 'ambiguous_ref', 'not_running'],
+    effect: 'read', params: vmSshParams, result: vmSshResult, errors: ['not_found', 'ambiguous_ref', 'not_running', 'wrong_state'],
     async handler({ ref, stopped }, { signal }) {
       const vm = stopped ? vms.resolve(ref) : await running(vms, ref, signal);
       const config = await client.parts();
@@ -45,10 +45,11 @@ function vmSsh({ client, vms }: SshMethodsParts): RpcMethod<typeof vmSshParams, 
   };
 }
 
-/** One that was stopped while the call waited is not running either. */
+/** One that was stopped while the call waited is not running either. @throws wrong_state for a paused one */
 async function running(vms: SshMethodsParts['vms'], ref: string, signal: AbortSignal): Promise<Vm> {
   const vm = await vms.running(ref, signal);
   if (!vms.isRunning(vm.id)) throw notRunning(vm.name, 'it has stopped');
+  if (vms.isPaused(vm.id)) throw vmPaused(vm.name);
   return vm;
 }
 

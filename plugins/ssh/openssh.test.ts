@@ -84,9 +84,10 @@ test.each(['rsa', 'ecdsa', 'ed25519'])('takes the %s key of the person when a fi
   expect({ code, err }).toEqual({ code: 0, err: '' });
 });
 
-test('says which VM is unknown or not running, and how to start it', async () => {
+test('says which VM is unknown, paused or not running, and how to start it', async () => {
   const world = await makeWorld();
   expect((await world.run('ssh', ['nothing.vm', 'true'])).err).toContain('error No VM matches nothing');
+  expect((await world.run('ssh', ['paused.vm', 'true'])).err).toContain('error VM paused is paused (banger vm resume paused)');
   expect((await world.run('ssh', ['stopped.vm', 'true'])).err).toContain('error VM stopped is not running (it has not been started) (banger vm start stopped)');
 });
 
@@ -111,13 +112,13 @@ test('gives a login shell without a command', async () => {
   expect(world.requests[0]).toMatchObject({ command: [], login: true });
 });
 
-test('hangs a command up when its client goes away', async () => {
+test('keeps daemon and VM in use while a client is there, and hangs its command up when it goes away', async () => {
   const world = await makeWorld();
   const child = world.start('ssh', ['devbox.vm', 'echo up; exec sleep 1000']);
   await new Promise((resolve) => { child.stdout!.once('data', resolve); });
-  expect(world.held()).toBe(1);
+  expect([world.held(), world.used()]).toEqual([1, ['abcdefabcdef ssh session']]);
   child.kill('SIGKILL');
-  await waitFor('the hangup', () => world.events.includes('hangup') && world.held() === 0);
+  await waitFor('the hangup', () => world.events.includes('hangup') && world.held() === 0 && world.used().length === 0);
 });
 
 test('ends the connections of a VM with a word', async () => {

@@ -1,4 +1,4 @@
-import { Activity, Exec, GuestAgent, HostInfo, Vms, definePlugin } from '../../core/plugin-api.ts';
+import { Activity, Exec, GuestAgent, HostInfo, VmUse, Vms, definePlugin } from '../../core/plugin-api.ts';
 import { LoopbackAddresses } from '../usernet/capability.ts';
 import { sshChecks } from './checks.ts';
 import type { CheckRuntime } from './checks.ts';
@@ -22,7 +22,7 @@ export default definePlugin({
   version: '0.1.0',
   apiVersion: 1,
   summary: 'SSH server for every running VM: sessions, sftp and forwards over the guest agent, with keys of its own',
-  requires: [Activity, Exec, GuestAgent, HostInfo, Vms],
+  requires: [Activity, Exec, GuestAgent, HostInfo, VmUse, Vms],
   optional: [LoopbackAddresses],
   config: sshConfig,
   checks: [...sshChecks(runtime), clientCheck(runtime)],
@@ -39,7 +39,7 @@ export default definePlugin({
     const clientKey = () => ensureClientKey(ctx.dirs.state, keyPath);
     const warn = warnOnce(ctx.log);
     const server = createSshServer({
-      config: ctx.config, agent: ctx.use(GuestAgent), activity: ctx.use(Activity), vms, log: ctx.log,
+      config: ctx.config, agent: ctx.use(GuestAgent), activity: ctx.use(Activity), use: ctx.use(VmUse), vms, log: ctx.log,
       hostKey: async (vm) => (await ensureHostKey(vm)).privateKey,
       authorizedKeys: async () => readAuthorizedKeys(ctx.config, await clientKey(), warn),
     });

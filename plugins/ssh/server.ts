@@ -1,6 +1,6 @@
 // The SSH server of every running VM: takes connected sockets, serves them under the limits, ends them with their VM.
 import type { Socket } from 'node:net';
-import type { Activity, GuestAgent, Logger, Vm, Vms } from '../../core/plugin-api.ts';
+import type { Activity, GuestAgent, Logger, Vm, VmUse, Vms } from '../../core/plugin-api.ts';
 import { SshConnection } from './connection.ts';
 import { createLimits } from './limits.ts';
 import type { Admission, Limits } from './limits.ts';
@@ -11,6 +11,7 @@ export interface SshServerDeps {
   readonly config: SshConfig;
   readonly agent: Pick<GuestAgent, 'exec' | 'dial' | 'listen'>;
   readonly activity: Activity;
+  readonly use: Pick<VmUse, 'hold'>;
   readonly vms: Pick<Vms, 'running'>;
   readonly log: Logger;
   /** The VM's host key, OpenSSH PEM. */
@@ -68,7 +69,8 @@ class ArrivedSocket implements Arrival {
   readonly #over = new AbortController();
   readonly #timer: NodeJS.Timeout;
   #connection: SshConnection | undefined;
-  #releaseActivity: (() => void) | undefined;
+  /** Daemon and VM are held while an authenticated connection lives. */
+  #release: (() => void) | undefined;
   vmId: string | undefined;
 
   constructor(socket: Socket, admission: Admission, deps: SshServerDeps) {
@@ -80,7 +82,7 @@ class ArrivedSocket implements Arrival {
     socket.once('close', () => {
       clearTimeout(this.#timer);
       admission.release();
-      this.#releaseActivity?.();
+      this.#release?.();
       this.#over.abort();
     });
   }
@@ -99,7 +101,7 @@ class ArrivedSocket implements Arrival {
         vm, agent, ssh2, log, hostKey: key, authorizedKeys: keys, ready: async (signal) => { await vms.running(vm.id, signal); },
         maxAuthTries: config.max_auth_tries, maxChannels: config.max_channels,
         onAuthenticated: () => this.#onAuthenticated(vm),
-        onClosed: () => { this.#releaseActivity?.(); },
+        onClosed: () => { this.#release?.(); },
       });
     } catch (error) {
       log.warn({ vm: vm.name, err: error }, 'cannot serve an ssh connection');
@@ -121,7 +123,8 @@ class ArrivedSocket implements Arrival {
   #onAuthenticated(vm: Vm): string | undefined {
     if (!this.#admission.authenticated(vm.id)) return `VM ${vm.name} has ${this.#deps.config.max_connections} ssh connections`;
     clearTimeout(this.#timer);
-    this.#releaseActivity = this.#deps.activity.hold(`ssh connection to ${vm.name}`);
+    const holds = [this.#deps.activity.hold(`ssh connection to ${vm.name}`), this.#deps.use.hold(vm.id, 'ssh session')];
+    this.#release = () => { for (const release of holds) release(); };
     return undefined;
   }
 }

@@ -32,6 +32,8 @@ export interface World {
   /** `cols x rows` of every window change, and `signal NAME`, `hangup`. */
   readonly events: readonly string[];
   readonly held: () => number;
+  /** What holds VMs in use: id and words. */
+  readonly used: () => (string | undefined)[];
   /** `-F` file, for tools that run ssh themselves. */
   readonly sshConfig: string;
   /** Runs a program to its end; for ssh, scp and sftp `-F` is put in. */
@@ -74,12 +76,15 @@ export async function makeWorld(options: { readonly config?: Partial<SshConfig>;
   const requests: GuestExecRequest[] = [];
   const events: string[] = [];
   const held = new Set<symbol>();
+  const used = new Set<symbol>();
   const log = memoryLog(lines);
   const clientKey = await ensureClientKey(dir);
   const hostKey = await ensureHostKey(vm);
-  const vms: Pick<Vms, 'running'> = {
+  const vms: Pick<Vms, 'running' | 'isPaused'> = {
+    isPaused: (id) => id === 'paused',
     running: async (ref) => {
       if (ref === 'stopped') throw notRunning('stopped', 'it has not been started');
+      if (ref === 'paused') return { ...vm, id: 'paused', name: 'paused' };
       if (ref !== 'devbox' && ref !== vm.id) throw notFound('VM', ref);
       return vm;
     },
@@ -88,6 +93,7 @@ export async function makeWorld(options: { readonly config?: Partial<SshConfig>;
     config, log, vms,
     agent: { ...hostAgent(requests, events), ...options.agent },
     activity: { hold: (what) => { const hold = Symbol(what); held.add(hold); return () => { held.delete(hold); }; } },
+    use: { hold: (id, what) => { const hold = Symbol(`${id} ${what}`); used.add(hold); return () => { used.delete(hold); }; } },
     hostKey: async (of) => (await ensureHostKey(of)).privateKey,
     authorizedKeys: () => readAuthorizedKeys(config, clientKey),
   });
@@ -117,7 +123,7 @@ export async function makeWorld(options: { readonly config?: Partial<SshConfig>;
     return child;
   };
   return {
-    dir, gate: path, vm, server, log: lines, requests, events, held: () => held.size, sshConfig: file, start,
+    dir, gate: path, vm, server, log: lines, requests, events, held: () => held.size, used: () => [...used].map((hold) => hold.description), sshConfig: file, start,
     run: (program, args, run = {}) => collect(start(program, args, run.env), run.input),
     raw: (ref = 'devbox') => rawClient(path, ref),
   };
