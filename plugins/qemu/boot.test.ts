@@ -48,7 +48,7 @@ function makeWorld(dir: string) {
   };
   const vms: Vms = {
     get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), onChange: () => () => {},
-    ended: (_id, reason) => told.push(reason), rebooted: () => {}, note: () => {},
+    ended: (_id, reason, more) => told.push([reason, ...more?.detail?.slice(0, 1) ?? []].join(': ')), rebooted: () => {}, note: () => {},
   };
   const exec = createExec();
   const processes = createProcesses();
@@ -133,10 +133,14 @@ describe('qemu.boot', () => {
     expect(leftovers()).toEqual([]);
   }, 60_000);
 
-  test('tells at once that a VMM was killed', async () => {
+  test('tells at once that a VMM was killed, and by what when it is cleared', async () => {
     const handle = await world.step.run(world.start(), plan);
     process.kill(handle.process.pid, 'SIGKILL');
-    await expect.poll(() => world.told, limit).toEqual(['vmm-died']);
+    await expect.poll(() => world.told, limit).toEqual(['unknown']);
+    await world.step.undo?.(world.undo('stop'), plan, handle);
+    expect(world.told).toEqual(['unknown', 'vmm-killed: SIGKILL; the kernel does not tell who sent it']);
+    await world.step.undo?.(world.undo('stop'), plan, handle);
+    expect(world.told).toHaveLength(2);
     await expect(world.driver.connectAgent(world.vm, AbortSignal.timeout(10_000))).rejects.toMatchObject({ code: 'not_running' });
   }, 60_000);
 
@@ -145,8 +149,20 @@ describe('qemu.boot', () => {
     world.watcher.detachAll();
     await world.step.adopt?.(world.undo('recover'), plan, handle);
     expect(await world.watcher.client(world.vm.id)?.execute('query-status')).toMatchObject({ status: 'running' });
-    process.kill(handle.process.pid, 'SIGKILL');
-    await expect.poll(() => world.told, limit).toEqual(['vmm-died']);
+    process.kill(handle.process.pid, 'SIGTERM');
+    await expect.poll(() => world.told, limit).toEqual(['unknown']);
+    await world.step.undo?.(world.undo('stop'), plan, handle);
+    // QEMU names who sent it.
+    expect(world.told.at(-1)).toMatch(new RegExp(`^vmm-killed: SIGTERM from pid ${process.pid} \\(.+\\)$`));
+  }, 60_000);
+
+  test('a supervisor that is killed takes its VMM along, and nobody knows more', async () => {
+    const handle = await world.step.run(world.start(), plan);
+    world.watcher.detachAll();
+    process.kill(handle.shim.pid, 'SIGKILL');
+    await expect.poll(() => isAlive(handle), limit).toBe(false);
+    await world.step.undo?.(world.undo('recover'), plan, handle);
+    expect(world.told).toEqual(['vmm-died: how is not known: its supervisor ended, too']);
   }, 60_000);
 
   test('a frozen VMM fails the power button at its deadline and is ended all the same', async () => {
@@ -166,7 +182,7 @@ describe('qemu.boot', () => {
     expect(world.processes.findByMark(plan.mark)).toEqual([]);
   }, 60_000);
 
-  test('a new daemon learns from the exit record that the guest powered off meanwhile', async () => {
+  test('a new daemon learns from the exit record what happened meanwhile', async () => {
     const handle = await world.step.run(world.start(), plan);
     world.watcher.detachAll();
     const client = await connectQmp(plan.qmpSocket, { timeoutMs: 10_000 });
@@ -174,7 +190,7 @@ describe('qemu.boot', () => {
     await expect.poll(() => isAlive(handle), limit).toBe(false);
     await expect.poll(() => existsSync(plan.exitFile), limit).toBe(true);
     await world.step.undo?.(world.undo('recover'), plan, handle);
-    expect(world.told).toEqual(['guest-poweroff']);
+    expect(world.told).toEqual(['vmm-killed: told to quit on its control socket']);
   }, 60_000);
 
   test('plans nothing for a VM of another driver', async () => {

@@ -1,5 +1,6 @@
 // Step `qemu.boot`: the VMM, and with it the VM's life.
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { isBangerError, missingRequirement } from '../../core/plugin-api.ts';
 import type { Exec, HostInfo, Logger, Plan, Processes, StartContext, Step, UndoContext, Vm, Vms } from '../../core/plugin-api.ts';
@@ -7,8 +8,10 @@ import type { Accelerator } from './accel.ts';
 import { buildQemuArgs } from './args.ts';
 import { qemuDriverName } from './capability.ts';
 import type { QemuHandle } from './capability.ts';
-import { consoleDir } from './console.ts';
-import { bootPaths, endVmm, endedAtStart, launchVmm, readExit, socketFds } from './process.ts';
+import { consoleBoots, consoleDir } from './console.ts';
+import { judgeEnd } from './ended.ts';
+import { lookForOom } from './oom.ts';
+import { awaitExit, bootPaths, endVmm, endedAtStart, launchVmm, readTail, socketFds } from './process.ts';
 import type { BootPlan } from './process.ts';
 import { isConnectionGone } from './qmp.ts';
 import type { QemuConfig } from './schema.ts';
@@ -28,6 +31,7 @@ export interface BootDeps {
 const stepName = 'qemu.boot';
 const controlTimeoutMs = 10_000;
 const quitTimeoutMs = 2000;
+const consoleTailBytes = 32 * 1024;
 
 /** Short names, because a socket path has 107 bytes. */
 export const socketNames = { qmp: 'qmp', agent: 'agent', bulk: 'bulk', console: 'console' } as const;
@@ -98,6 +102,7 @@ function defaultCpu(accel: Accelerator): string {
 async function undoBoot(ctx: UndoContext, plan: BootPlan, handle: QemuHandle | undefined, deps: BootDeps): Promise<void> {
   // From here the end of the VMM is our doing, and no news for core.
   const client = deps.watcher.release(ctx.vm.id);
+  if (handle && !deps.processes.isAlive(handle.process)) await reportEnd(ctx.vm, plan, handle, deps);
   if (client && ctx.reason === 'stop') {
     try {
       // Flushes what the disk layer still holds; a VMM that does not answer is killed below all the same.
@@ -108,11 +113,20 @@ async function undoBoot(ctx: UndoContext, plan: BootPlan, handle: QemuHandle | u
     await waitGone(handle, deps.processes);
   }
   client?.close();
-  const exit = await readExit(plan);
-  if (exit) ctx.log.debug({ vm: ctx.vm.name, ...exit }, 'QEMU ended');
-  // No daemon was there to hear it: QEMU exits with 0 when its guest powers off, and nobody else asked it to.
-  if (ctx.reason === 'recover' && exit?.code === 0) deps.vms.ended(ctx.vm.id, 'guest-poweroff');
   await endVmm(plan, handle, deps.processes);
+}
+
+/** Tells how a VMM ended that nobody here ended. Without its pid file it is not the first undo, and all is said. */
+async function reportEnd(vm: Vm, plan: BootPlan, handle: QemuHandle, deps: BootDeps): Promise<void> {
+  if (!existsSync(plan.pidFile)) return;
+  const exit = await awaitExit(plan, () => deps.processes.isAlive(handle.shim));
+  const log = consoleBoots(plan.dir).at(-1)?.files.at(-1);
+  const { reason, ...more } = await judgeEnd({
+    exit, isDiskFull: deps.watcher.isDiskFull(vm.id),
+    console: () => log === undefined ? Promise.resolve('') : readTail(log, consoleTailBytes),
+    oom: () => lookForOom(exit === undefined ? [handle.process.pid, handle.shim.pid] : [handle.process.pid], handle.oom),
+  });
+  deps.vms.ended(vm.id, reason, more);
 }
 
 /** Until a VMM told to quit is gone, at most as long as it had to answer. */

@@ -13,4 +13,6 @@ export type QemuHandle = {
   readonly process: StoredIdentity;
   /** Our supervisor of the VMM: keeps the console log bounded, records the VMM's exit. */
   readonly shim: StoredIdentity;
+  /** Counter of the out-of-memory kills in the VMM's memory cgroup at its start, where there is one. Not in handles of versions before it. */
+  readonly oom?: { readonly file: string; readonly count: number };
 };

@@ -5,6 +5,7 @@ import { operationFailed } from '../../core/plugin-api.ts';
 import type { Exec, MachineSpec, ProcessIdentity, Processes } from '../../core/plugin-api.ts';
 import type { QemuHandle } from './capability.ts';
 import { adoptEarlierLog, consoleBoots, consoleDir, keptBoots } from './console.ts';
+import { markOom } from './oom.ts';
 
 /** Everything of one VM's VMM on the host, decided by the plan of `qemu.boot`. */
 export type BootPlan = {
@@ -35,6 +36,20 @@ export interface LaunchInput {
   readonly group: number | undefined;
 }
 
+/** The supervisor's record of its VMM's end. Those of earlier versions have code or signal and the time. */
+export interface VmmExit {
+  readonly code?: number;
+  readonly signal?: number;
+  /** RFC 3339. */
+  readonly at?: string;
+  /** QEMU's own: `guest-shutdown`, `host-signal`, ...; empty when it gave none. */
+  readonly reason?: string;
+  /** The guest's kernel panicked. */
+  readonly panic?: boolean;
+  /** The last that QEMU itself said, ASCII. */
+  readonly said?: string;
+}
+
 const readyTimeoutMs = 10_000;
 const exitRecordMs = 2000;
 /** Where the supervisor puts the sockets, in the order of its `--listen`, and its own control channel behind them. */
@@ -53,7 +68,8 @@ export async function launchVmm(input: LaunchInput, host: { readonly exec: Exec;
   if (pid === undefined) throw operationFailed(`QEMU does not start: ${(started.line ?? '').replace(/^error /, '')}`);
   const process = host.processes.identify(Number(pid));
   if (!process) throw await endedAtStart(plan);
-  return { process, shim: started.process };
+  const oom = await markOom(process.pid);
+  return { process, shim: started.process, ...(oom === undefined ? {} : { oom }) };
 }
 
 function shimArgs(input: LaunchInput): string[] {
@@ -72,22 +88,29 @@ function shimArgs(input: LaunchInput): string[] {
 
 const option = (name: string, value: string | undefined): string[] => (value === undefined ? [] : [name, value]);
 
-/** The error for a VMM that ended before it answered: its own last words are in the console log. */
-export async function endedAtStart(plan: BootPlan, cause?: unknown): Promise<Error> {
-  // The supervisor records the exit after the last output, so with the record the log is whole.
+/** The supervisor's record, which it writes right after the VMM's end; undefined when it is not there while `mayCome`, and at most 2 s. */
+export async function awaitExit(plan: BootPlan, mayCome: () => boolean): Promise<VmmExit | undefined> {
   const deadline = Date.now() + exitRecordMs;
-  let exit = await readExit(plan);
-  while (!exit && Date.now() < deadline) {
+  for (;;) {
+    // Asked before the look: a supervisor that is gone by then has written.
+    const isLast = !mayCome() || Date.now() >= deadline;
+    const exit = await readExit(plan);
+    if (exit !== undefined || isLast) return exit;
     await new Promise((resolve) => setTimeout(resolve, 10));
-    exit = await readExit(plan);
   }
+}
+
+/** The error for a VMM that ended before it answered, with its own last words. */
+export async function endedAtStart(plan: BootPlan, cause?: unknown): Promise<Error> {
+  const exit = await awaitExit(plan, () => true);
   const log = consoleBoots(plan.dir).at(-1)?.files.at(-1);
-  const words = (log === undefined ? '' : await readTail(log, 4096)).split('\n').filter((line) => /^qemu[\w-]*: /.test(line)).slice(-3);
+  const words = (exit?.said ?? '').split('\n').filter((line) => /^qemu[\w-]*: /.test(line)).slice(-3);
   const why = words.length > 0 ? words.join('; ') : `it said nothing (${JSON.stringify(exit ?? 'no exit record')})`;
   return operationFailed(`QEMU ended at its start: ${why}`, { cause, hint: log === undefined ? undefined : `the console log is ${log}` });
 }
 
-async function readTail(path: string, bytes: number): Promise<string> {
+/** The last bytes of a file as text; empty when there is none. */
+export async function readTail(path: string, bytes: number): Promise<string> {
   try {
     const file = await open(path, 'r');
     try {
@@ -99,13 +122,13 @@ async function readTail(path: string, bytes: number): Promise<string> {
       await file.close();
     }
   } catch {
-    // No log is no words; the error that asks for them says so.
+    // No log is no words; who asks for them says so.
     return '';
   }
 }
 
 /** How the VMM ended, from the supervisor's record. */
-export async function readExit(plan: BootPlan): Promise<{ readonly code?: number; readonly signal?: number } | undefined> {
+export async function readExit(plan: Pick<BootPlan, 'exitFile'>): Promise<VmmExit | undefined> {
   try {
     const value: unknown = JSON.parse(await readFile(plan.exitFile, 'utf8'));
     return typeof value === 'object' && value !== null ? value : undefined;

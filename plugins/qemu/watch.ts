@@ -1,6 +1,7 @@
-// What QEMU tells while a VM runs: the end and its reason, a full host disk. One control connection for each VM.
+// What QEMU tells while a VM runs: that it ends, a full host disk. One control connection for each VM.
+// Why it ended is told by what it leaves, for whoever comes to clear it (ended.ts).
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Logger, Vm, VmEndReason, Vms } from '../../core/plugin-api.ts';
+import type { Logger, Vm, Vms } from '../../core/plugin-api.ts';
 import { connectQmp } from './qmp.ts';
 import type { QmpClient, QmpEvent } from './qmp.ts';
 
@@ -15,15 +16,14 @@ export interface Watcher {
   /** Lets go without reporting an end: the step is being undone, or the daemon closes. */
   detach(vmId: string): void;
   detachAll(): void;
+  /** Whether the VMM that is or was watched last told of a full host disk. */
+  isDiskFull(vmId: string): boolean;
 }
-
-const shutdownReasons: Readonly<Record<string, VmEndReason>> = {
-  'guest-shutdown': 'guest-poweroff', 'guest-panic': 'guest-panic', 'host-qmp-quit': 'stopped', 'host-signal': 'killed',
-};
 
 /** Makes the watcher of all VMs of this driver. `retryMs`: pause between tries to adopt. */
 export function createWatcher(vms: Vms, log: Logger, { retryMs = 2_000 }: { readonly retryMs?: number } = {}): Watcher {
-  const watched = new Map<string, { client: QmpClient; reason: VmEndReason | undefined }>();
+  const watched = new Map<string, { client: QmpClient }>();
+  const fullDisks = new Set<string>();
   const tries = new Map<string, AbortController>();
   const stopTrying = (vmId: string): void => {
     tries.get(vmId)?.abort();
@@ -36,15 +36,15 @@ export function createWatcher(vms: Vms, log: Logger, { retryMs = 2_000 }: { read
     entry?.client.close();
   };
   const watch: Watcher['attach'] = async (vm, socket, options) => {
-    const report = new Reporter(vm, vms, log);
+    const report = new Reporter(vm, { vms, log, onDiskFull: () => fullDisks.add(vm.id) });
     const client = await connectQmp(socket, { ...options, onEvent: (event) => report.receive(event) });
-    const entry = { client, reason: undefined };
+    const entry = { client };
     watched.set(vm.id, entry);
     client.onClose(() => {
       // Only the connection in the table speaks for the VM: a detached one ends without meaning.
       if (watched.get(vm.id) !== entry) return;
       watched.delete(vm.id);
-      vms.ended(vm.id, report.reason ?? 'vmm-died');
+      vms.ended(vm.id, 'unknown');
     });
     return client;
   };
@@ -66,6 +66,7 @@ export function createWatcher(vms: Vms, log: Logger, { retryMs = 2_000 }: { read
   return {
     attach(vm, socket, options) {
       detach(vm.id);
+      fullDisks.delete(vm.id);
       return watch(vm, socket, options);
     },
     async adopt(vm, socket, options) {
@@ -86,35 +87,25 @@ export function createWatcher(vms: Vms, log: Logger, { retryMs = 2_000 }: { read
     },
     detach,
     detachAll: () => { for (const id of [...watched.keys(), ...tries.keys()]) detach(id); },
+    isDiskFull: (vmId) => fullDisks.has(vmId),
   };
 }
 
 class Reporter {
-  reason: VmEndReason | undefined;
   readonly #vm: Vm;
-  readonly #vms: Vms;
-  readonly #log: Logger;
+  readonly #to: { readonly vms: Vms; readonly log: Logger; readonly onDiskFull: () => void };
   #diskFull = false;
 
-  constructor(vm: Vm, vms: Vms, log: Logger) {
+  constructor(vm: Vm, to: { readonly vms: Vms; readonly log: Logger; readonly onDiskFull: () => void }) {
     this.#vm = vm;
-    this.#vms = vms;
-    this.#log = log;
+    this.#to = to;
   }
 
   receive({ event, data }: QmpEvent): void {
-    if (event === 'SHUTDOWN') this.#noteShutdown(data);
+    if (event === 'SHUTDOWN') this.#to.log.info({ vm: this.#vm.name, reason: data['reason'], guest: data['guest'] }, 'VM shuts down');
     // Not counted here: firmware resets, too, and the guest agent tells one boot from the next.
-    else if (event === 'RESET') this.#log.debug({ vm: this.#vm.name, reason: data['reason'] }, 'VM was reset');
-    else if (event === 'GUEST_PANICKED') this.reason = 'guest-panic';
+    else if (event === 'RESET') this.#to.log.debug({ vm: this.#vm.name, reason: data['reason'] }, 'VM was reset');
     else if (event === 'BLOCK_IO_ERROR') this.#noteBlockError(data);
-  }
-
-  #noteShutdown(data: QmpEvent['data']): void {
-    const reason = shutdownReasons[String(data['reason'])];
-    // A panic that then powers off stays a panic.
-    if (reason !== undefined) this.reason ??= reason;
-    this.#log.info({ vm: this.#vm.name, reason: data['reason'], guest: data['guest'] }, 'VM shuts down');
   }
 
   #noteBlockError(data: QmpEvent['data']): void {
@@ -122,7 +113,8 @@ class Reporter {
     const isFull = data['nospace'] === true || /no space left|quota exceeded/i.test(String(data['reason']));
     if (this.#diskFull || !isFull) return;
     this.#diskFull = true;
-    this.#vms.note(this.#vm.id, 'host disk full: writes of the guest fail');
-    this.#log.warn({ vm: this.#vm.name, device: data['device'], operation: data['operation'] }, 'Host disk full, writes of the guest fail');
+    this.#to.onDiskFull();
+    this.#to.vms.note(this.#vm.id, 'host disk full: writes of the guest fail');
+    this.#to.log.warn({ vm: this.#vm.name, device: data['device'], operation: data['operation'] }, 'Host disk full, writes of the guest fail');
   }
 }
