@@ -80,3 +80,70 @@ export interface VmHealth {
   readonly warnings: readonly string[];
 }
 export interface VmPing { readonly vm: VmName; readonly alive: boolean; readonly answeredMs?: number; readonly reason?: string }
+
+/** What failed for one of several VMs. */
+export interface VmProblem { readonly code: string; readonly message: string; readonly hint?: string | undefined }
+export interface VmPortsParams {
+  /** @default every running VM */
+  readonly refs?: readonly string[] | undefined;
+  /** Look for http and https. @default true */
+  readonly probe?: boolean | undefined;
+}
+/** A port on which something listens in the guest: its word. IPv4 and IPv6 are one row. */
+export interface VmPort {
+  readonly protocol: 'tcp' | 'udp';
+  readonly port: number;
+  readonly addresses: readonly string[];
+  readonly process?: string | undefined;
+  readonly pid?: number | undefined;
+  /** Address and port that work from this host; else `why` not. */
+  readonly endpoint?: string | undefined;
+  readonly why?: string | undefined;
+  /** Where it speaks http or https. */
+  readonly url?: string | undefined;
+}
+export interface VmPortsResult {
+  readonly vms: readonly {
+    readonly vm: VmName;
+    readonly ports: readonly VmPort[];
+    /** Listeners beyond what the guest's agent tells of. */
+    readonly more: number;
+    readonly error?: VmProblem | undefined;
+  }[];
+}
+/** A port of the guest that this host offers. */
+export interface VmForward {
+  readonly protocol: 'tcp' | 'udp';
+  readonly address: string;
+  readonly hostPort: number;
+  readonly guestPort: number;
+  /** Where in the guest connections are made. */
+  readonly guestHost: string;
+  /** `auto`: as long as something listens there. `added`: until the VM stops. */
+  readonly source: 'published' | 'auto' | 'added';
+}
+export interface VmPortAddParams {
+  readonly ref: string;
+  readonly guestPort: number;
+  /** @default the guest's, or a high one where that is kept for root */
+  readonly hostPort?: number | undefined;
+  /** @default the VM's own */
+  readonly address?: string | undefined;
+  /** @default tcp */
+  readonly protocol?: 'tcp' | 'udp' | undefined;
+}
+export type VmPortRmParams = Omit<VmPortAddParams, 'guestPort' | 'hostPort'> & { readonly hostPort: number };
+export interface VmPortListResult {
+  readonly vms: readonly {
+    readonly vm: VmName;
+    /** The VM's own. */
+    readonly address: string;
+    /** Ports that open are forwarded by themselves. */
+    readonly auto: boolean;
+    readonly forwards: readonly VmForward[];
+    readonly unforwarded: readonly { readonly protocol: 'tcp' | 'udp'; readonly guestPort: number; readonly why: string }[];
+    /** Sentences about what is not as one might expect. */
+    readonly notices: readonly string[];
+    readonly error?: VmProblem | undefined;
+  }[];
+}

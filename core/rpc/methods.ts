@@ -1,7 +1,7 @@
 // Params and results of the built-in methods, for the typed client. Types only; the daemon's schemas are the judges.
 import type {
   CliSpec, DaemonStatus, DoctorReport, HelloParams, HelloResult, KeptCommand, LeakReport, OperationView, ReclaimResult, VmConsoleResult, VmCopyParams, VmCopyResult, VmCreateParams,
-  VmExecDetachParams, VmExecLogsParams, VmExecParams, VmExecResult, VmHealth, VmListResult, VmLogsParams, VmLogsResult, VmPing, VmPlanResult, VmStatsParams, VmStatsResult, VmView,
+  VmExecDetachParams, VmForward, VmPortAddParams, VmPortListResult, VmPortRmParams, VmPortsParams, VmPortsResult, VmExecLogsParams, VmExecParams, VmExecResult, VmHealth, VmListResult, VmLogsParams, VmLogsResult, VmPing, VmPlanResult, VmStatsParams, VmStatsResult, VmView,
   WorkspaceExportParams, WorkspacePrepareParams, WorkspacePrepareResult, WorkspacePullParams, WorkspacePullResult, WorkspaceStatusResult,
 } from '../api.ts';
 import type { Json } from '../model.ts';
@@ -78,6 +78,10 @@ export interface RpcMethods {
   'vm.exec.detach': { params: VmExecDetachParams; result: { readonly id: string } };
   'vm.exec.list': { params: RefParams; result: { readonly commands: readonly KeptCommand[] } };
   'vm.exec.logs': { params: VmExecLogsParams; result: VmExecResult };
+  'vm.ports': { params: VmPortsParams; result: VmPortsResult };
+  'vm.port.add': { params: VmPortAddParams; result: { readonly forward: VmForward } };
+  'vm.port.rm': { params: VmPortRmParams; result: { readonly forward: VmForward } };
+  'vm.port.list': { params: { readonly refs?: readonly string[] | undefined }; result: VmPortListResult };
   'vm.logs': { params: VmLogsParams; result: VmLogsResult };
   'vm.console': { params: RefParams; result: VmConsoleResult };
   'vm.ssh': { params: RefParams & { readonly stopped?: boolean | undefined }; result: VmSshResult };
