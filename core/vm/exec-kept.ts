@@ -51,7 +51,7 @@ export async function mayRunKept(ctx: VmContext, vm: Vm, signal: AbortSignal): P
     const commands = await listKept(ctx, vm, { signal, limitMs: ctx.backgroundLimitMs ?? defaultBackgroundLimitMs, more: { background: true } });
     return commands.some(({ state }) => state === 'running');
   } catch (error) {
-    signal.throwIfAborted();
+    if (signal.aborted) throw cancelled(`The question to the guest of ${vm.name}`);
     ctx.log.debug({ vm: vm.name, err: error }, 'the guest does not say whether it runs detached commands');
     return true;
   }

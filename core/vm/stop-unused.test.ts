@@ -84,7 +84,7 @@ it('is given up with its signal', async () => {
   const control = new AbortController();
   const asking = stop(hourMs, control.signal);
   control.abort();
-  await expect(asking).rejects.toThrow();
+  await expect(asking).rejects.toMatchObject({ code: 'cancelled' });
 });
 
 it('stops nothing before the service is there', async () => {

@@ -1,6 +1,6 @@
 // Ends a VM that nobody uses. The capability is there before the service that fills it: plugins are set up first.
 import type { VmTeardown } from '../capabilities.ts';
-import { isBangerError } from '../errors.ts';
+import { cancelled, isBangerError } from '../errors.ts';
 import { backgroundScope } from '../lifecycle/scope.ts';
 import { keepTrack, liveProcess } from './context.ts';
 import type { VmContext } from './context.ts';
@@ -28,7 +28,7 @@ export async function stopUnused(ctx: VmContext, id: string, { unusedForMs, sign
   if (asked === undefined || !isUp(ctx, id)) return 'not running';
   // Asked before the lock is taken: no other verb waits for a guest. A command that is detached from now on is a use of its own.
   if (isUsed() || ctx.locks.holder(id) !== undefined || await mayRunKept(ctx, ctx.toVm(asked), signal)) return 'in use';
-  signal.throwIfAborted();
+  if (signal.aborted) throw cancelled(`The stop of VM ${asked.name}`);
   const release = await ctx.locks.acquire(id, { holder: 'stop of an unused VM', waitMs: 0 }).catch((error: unknown) => {
     if (isBangerError(error) && error.code === 'busy') return undefined;
     throw error;

@@ -47,7 +47,7 @@ function makeWorld(dir: string) {
     socketPath: (_id, name) => join(dir, `${name}.sock`), vmUid: ({ slot }) => uid === 0 ? 2_000_000_000 + slot : undefined,
   };
   const vms: Vms = {
-    get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), onChange: () => () => {},
+    get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused: (_id, isPaused) => told.push(isPaused ? 'paused' : 'goes on'), isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), onChange: () => () => {},
     ended: (_id, reason, more) => told.push([reason, ...more?.detail?.slice(0, 1) ?? []].join(': ')), rebooted: () => {}, note: () => {},
   };
   const exec = createExec();
@@ -66,7 +66,7 @@ function makeWorld(dir: string) {
     guest: { hostname: 'devbox', init: 'auto', mounts: [], files: [], env: {} }, waitingFor() {}, touched: async () => {},
   });
   const undo = (reason: UndoReason): UndoContext => ({ vm, signal: AbortSignal.timeout(60_000), log, reason });
-  const driver = createQemuDriver({ exec, host, config, accel });
+  const driver = createQemuDriver({ exec, host, config, accel, watcher });
   return { vm, told, processes, watcher, step, driver, start, undo };
 }
 
@@ -163,6 +163,28 @@ describe('qemu.boot', () => {
     await expect.poll(() => isAlive(handle), limit).toBe(false);
     await world.step.undo?.(world.undo('recover'), plan, handle);
     expect(world.told).toEqual(['vmm-died: how is not known: its supervisor ended, too']);
+  }, 60_000);
+
+  test('holds the CPUs still and lets them go on, also for the next daemon; asking again does nothing', async () => {
+    const handle = await world.step.run(world.start(), plan);
+    const status = async (): Promise<unknown> => world.watcher.client(world.vm.id)?.execute('query-status');
+    const signal = AbortSignal.timeout(10_000);
+    await world.driver.pause!(world.vm, signal);
+    await world.driver.pause!(world.vm, signal);
+    expect(await status()).toMatchObject({ status: 'paused', running: false });
+    expect(world.told).toEqual(['paused']);
+    world.watcher.detachAll();
+    await expect(world.driver.resume!(world.vm, signal)).rejects.toMatchObject({ code: 'not_running' });
+    await world.step.adopt?.(world.undo('recover'), plan, handle);
+    expect(world.told).toEqual(['paused', 'paused']);
+    await world.driver.resume!(world.vm, signal);
+    await world.driver.resume!(world.vm, signal);
+    expect(await status()).toMatchObject({ status: 'running' });
+    expect(world.told).toEqual(['paused', 'paused', 'goes on']);
+    // A paused VMM still quits when it is asked to.
+    await world.driver.pause!(world.vm, signal);
+    await world.step.undo?.(world.undo('stop'), plan, handle);
+    expect(isAlive(handle)).toBe(false);
   }, 60_000);
 
   test('a frozen VMM fails the power button at its deadline and is ended all the same', async () => {

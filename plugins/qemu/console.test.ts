@@ -60,7 +60,7 @@ describe('connectConsole', () => {
   const connect = (signal: AbortSignal = AbortSignal.timeout(10_000)) => {
     const host = { socketPath: (_id: string, name: string) => join(dir, name) } as HostInfo;
     const exec = { find: () => Promise.resolve('/usr/bin/qemu') } as never;
-    const driver = createQemuDriver({ exec, host, config: qemuConfig.parse({}), accel: { name: 'tcg', reason: 'test' } });
+    const driver = createQemuDriver({ watcher: { client: () => undefined }, exec, host, config: qemuConfig.parse({}), accel: { name: 'tcg', reason: 'test' } });
     return driver.connectConsole!(vm, signal);
   };
   const serve = async (answer: (socket: Socket) => void): Promise<void> => {

@@ -7,18 +7,25 @@ import type { Accelerator } from './accel.ts';
 import { socketNames } from './boot.ts';
 import { consoleBoots, greetConsole } from './console.ts';
 import type { QemuConfig } from './schema.ts';
+import type { Watcher } from './watch.ts';
 
 export interface DriverDeps {
   readonly exec: Exec;
   readonly host: HostInfo;
   readonly config: QemuConfig;
   readonly accel: Accelerator;
+  readonly watcher: Pick<Watcher, 'client'>;
 }
 
 /** Below a driver for microVMs, which is preferred where it works. */
 const preference = 10;
 
-export function createQemuDriver({ exec, host, config, accel }: DriverDeps): VmmDriver {
+export function createQemuDriver({ exec, host, config, accel, watcher }: DriverDeps): VmmDriver {
+  const control = async (vm: Vm, command: 'stop' | 'cont'): Promise<void> => {
+    const client = watcher.client(vm.id);
+    if (client === undefined) throw notRunning(vm.name, 'its VMM does not answer');
+    await client.execute(command);
+  };
   return {
     driveFormats: ['qcow2', 'raw'],
     async available() {
@@ -39,6 +46,9 @@ export function createQemuDriver({ exec, host, config, accel }: DriverDeps): Vmm
       }
       return greetConsole(await connectSocket(path, vm, signal), vm);
     },
+    // Answered when the guest's CPUs stand still, or run; each is nothing to a guest that is so already.
+    pause: (vm) => control(vm, 'stop'),
+    resume: (vm) => control(vm, 'cont'),
     consoleLogs: (vm) => consoleBoots(vm.dir).flatMap(({ files }) => files),
     consoleBoots: (vm) => consoleBoots(vm.dir),
   };

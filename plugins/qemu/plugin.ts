@@ -27,9 +27,9 @@ export default definePlugin({
     if (accel.name === 'tcg') host.slowdown = Math.max(host.slowdown, 4);
     const vms = ctx.use(Vms);
     const watcher = createWatcher(vms, ctx.log);
-    const deps = { exec, host, accel, config: ctx.config, log: ctx.log };
+    const deps = { exec, host, accel, watcher, config: ctx.config, log: ctx.log };
     ctx.provide(VmmDriver, createQemuDriver(deps));
-    ctx.step(bootStep({ ...deps, processes: ctx.use(Processes), vms, watcher }));
+    ctx.step(bootStep({ ...deps, processes: ctx.use(Processes), vms }));
     ctx.beforeStop(powerdownStep(watcher, host.slowdown));
     ctx.onDispose(() => watcher.detachAll());
   },

@@ -18,12 +18,15 @@ let server: Server;
 let peer: Socket | undefined;
 let told: string[];
 let watcher: Watcher;
+/** What the VMM says that it is at. */
+let status: string;
 beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), 'banger-watch-'));
   path = join(dir, 'q');
   told = [];
+  status = 'running';
   const vms: Vms = {
-    get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), onChange: () => () => {},
+    get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused: (_id, isPaused) => told.push(isPaused ? 'paused' : 'goes on'), isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), onChange: () => () => {},
     ended: (_id, reason) => told.push(`ended ${reason}`), rebooted: () => told.push('rebooted'), note: (_id, text) => told.push(text),
   };
   watcher = createWatcher(vms, log, { retryMs: 10 });
@@ -31,7 +34,10 @@ beforeEach(async () => {
     peer = socket;
     socket.on('error', () => {});
     socket.write('{"QMP": {}}\n');
-    socket.on('data', (chunk) => socket.write(`{"return": {}, "id": ${(JSON.parse(String(chunk)) as { id: number }).id}}\n`));
+    socket.on('data', (chunk) => {
+      const { id, execute } = JSON.parse(String(chunk)) as { id: number; execute: string };
+      socket.write(`${JSON.stringify({ id, return: execute === 'query-status' ? { status } : {} })}\n`);
+    });
   });
   await new Promise<void>((resolve) => server.listen(path, resolve));
   await watcher.attach(vm, path, { timeoutMs: 10_000 });
@@ -72,6 +78,21 @@ test('tells a full host disk once', async () => {
   expect(watcher.isDiskFull(vm.id)).toBe(false);
 });
 
+test('tells that the CPUs of the guest stand still and go on, but not of a VMM at its end', async () => {
+  raise('STOP', {});
+  raise('RESUME', {});
+  raise('SHUTDOWN', { guest: true, reason: 'guest-shutdown' });
+  raise('STOP', {});
+  peer?.end();
+  await expect.poll(() => told, limit).toEqual(['paused', 'goes on', 'ended unknown']);
+});
+
+test.each([['paused', ['paused']], ['running', []], ['io-error', []]])('asks a VMM that was there before the daemon whether it is paused: %s', async (answer, expected) => {
+  status = answer;
+  await watcher.adopt(vm, path, { timeoutMs: 10_000 });
+  expect(told).toEqual(expected);
+});
+
 test('a VMM that is frozen when the daemon comes up is watched once it answers again', async () => {
   watcher.detachAll();
   const answering = server.listeners('connection')[0] as (socket: Socket) => void;
@@ -80,10 +101,12 @@ test('a VMM that is frozen when the daemon comes up is watched once it answers a
   await expect(watcher.adopt(vm, path, { timeoutMs: 50 })).rejects.toMatchObject({ code: 'timeout' });
   expect(watcher.client(vm.id)).toBeUndefined();
   server.removeAllListeners('connection').on('connection', answering);
-  await expect.poll(() => watcher.client(vm.id) !== undefined, limit).toBe(true);
+  status = 'paused';
+  await expect.poll(() => told, limit).toEqual(['paused']);
+  expect(watcher.client(vm.id)).toBeDefined();
   raise('SHUTDOWN', { guest: true, reason: 'guest-shutdown' });
   peer?.end();
-  await expect.poll(() => told, limit).toEqual(['ended unknown']);
+  await expect.poll(() => told, limit).toEqual(['paused', 'ended unknown']);
   for (const socket of silent) socket.destroy();
 });
 

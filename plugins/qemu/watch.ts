@@ -1,4 +1,4 @@
-// What QEMU tells while a VM runs: that it ends, a full host disk. One control connection for each VM.
+// What QEMU tells while a VM runs: that it ends, that it is paused, a full host disk. One control connection for each VM.
 // Why it ended is told by what it leaves, for whoever comes to clear it (ended.ts).
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Logger, Vm, Vms } from '../../core/plugin-api.ts';
@@ -48,6 +48,19 @@ export function createWatcher(vms: Vms, log: Logger, { retryMs = 2_000 }: { read
     });
     return client;
   };
+  /** A VMM from before this daemon: its last word about a pause went to nobody. @throws timeout; operation_failed */
+  const watchAgain: Watcher['attach'] = async (vm, socket, options) => {
+    const client = await watch(vm, socket, options);
+    try {
+      const { status } = await client.execute('query-status', {}, { timeoutMs: options.timeoutMs }) as { readonly status?: unknown };
+      if (status === 'paused') vms.paused(vm.id, true);
+      return client;
+    } catch (error) {
+      if (watched.get(vm.id)?.client === client) watched.delete(vm.id);
+      client.close();
+      throw error;
+    }
+  };
   const keepTrying = async (vm: Vm, socket: string, timeoutMs: number): Promise<void> => {
     const control = new AbortController();
     const { signal } = control;
@@ -55,7 +68,7 @@ export function createWatcher(vms: Vms, log: Logger, { retryMs = 2_000 }: { read
     while (!signal.aborted) {
       try {
         await delay(retryMs, undefined, { signal, ref: false });
-        await watch(vm, socket, { timeoutMs, signal });
+        await watchAgain(vm, socket, { timeoutMs, signal });
         if (signal.aborted) detach(vm.id);
         return stopTrying(vm.id);
       } catch (error) {
@@ -72,7 +85,7 @@ export function createWatcher(vms: Vms, log: Logger, { retryMs = 2_000 }: { read
     async adopt(vm, socket, options) {
       detach(vm.id);
       try {
-        return await watch(vm, socket, options);
+        return await watchAgain(vm, socket, options);
       } catch (error) {
         void keepTrying(vm, socket, options.timeoutMs);
         throw error;
@@ -95,6 +108,7 @@ class Reporter {
   readonly #vm: Vm;
   readonly #to: { readonly vms: Vms; readonly log: Logger; readonly onDiskFull: () => void };
   #diskFull = false;
+  #ends = false;
 
   constructor(vm: Vm, to: { readonly vms: Vms; readonly log: Logger; readonly onDiskFull: () => void }) {
     this.#vm = vm;
@@ -102,7 +116,12 @@ class Reporter {
   }
 
   receive({ event, data }: QmpEvent): void {
-    if (event === 'SHUTDOWN') this.#to.log.info({ vm: this.#vm.name, reason: data['reason'], guest: data['guest'] }, 'VM shuts down');
+    if (event === 'SHUTDOWN') {
+      this.#ends = true;
+      this.#to.log.info({ vm: this.#vm.name, reason: data['reason'], guest: data['guest'] }, 'VM shuts down');
+    // At its end a VMM stops the CPUs, too.
+    } else if (event === 'STOP' && !this.#ends) this.#to.vms.paused(this.#vm.id, true);
+    else if (event === 'RESUME') this.#to.vms.paused(this.#vm.id, false);
     // Not counted here: firmware resets, too, and the guest agent tells one boot from the next.
     else if (event === 'RESET') this.#to.log.debug({ vm: this.#vm.name, reason: data['reason'] }, 'VM was reset');
     else if (event === 'BLOCK_IO_ERROR') this.#noteBlockError(data);
