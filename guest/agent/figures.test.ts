@@ -10,7 +10,7 @@ import { repoRoot } from '../../test/support/source-tree.ts';
 const agent = join(repoRoot, 'dist/native/agent-asan');
 beforeAll(() => {
   execFileSync('sh', [join(repoRoot, 'scripts/build-native.sh'), '--asan'], { cwd: repoRoot });
-}, 120_000);
+}, 400_000);
 
 let dir: string;
 beforeEach(() => {

@@ -3,4 +3,5 @@
 #define BANGER_PROGRAMS_H
 
 int figures_main(int argc, char **argv);
+int ports_main(int argc, char **argv);
 #endif

@@ -44,10 +44,16 @@ export async function ask(agent: AskingAgent, vm: Vm, { words, maxBytes, signal,
   }
 }
 
-interface End { readonly signal: AbortSignal; readonly reached: Promise<never>; stop(): void }
+export interface End {
+  readonly signal: AbortSignal;
+  readonly reached: Promise<never>;
+  /** From now on so long. */
+  extend(limitMs: number): void;
+  stop(): void;
+}
 
 /** The caller's signal or the limit, whichever comes first. */
-function createEnd(signal: AbortSignal, limitMs: number, error: (late: boolean) => BangerError): End {
+export function createEnd(signal: AbortSignal, limitMs: number, error: (late: boolean) => BangerError): End {
   const controller = new AbortController();
   const reached = Promise.withResolvers<never>();
   reached.promise.catch(() => undefined);
@@ -56,11 +62,15 @@ function createEnd(signal: AbortSignal, limitMs: number, error: (late: boolean) 
     controller.abort();
   };
   const onAbort = (): void => give(false);
-  const timer = setTimeout(() => give(true), limitMs);
+  let timer = setTimeout(give, limitMs, true);
   signal.addEventListener('abort', onAbort, { once: true });
   if (signal.aborted) onAbort();
   return {
     signal: controller.signal, reached: reached.promise,
+    extend(nextMs) {
+      clearTimeout(timer);
+      timer = setTimeout(give, nextMs, true);
+    },
     stop() {
       clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);

@@ -1,0 +1,135 @@
+// Which process holds a socket: the links of /proc/<pid>/fd name inodes.
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "sockets.h"
+#include "util.h"
+
+// So many are looked at; what is not found by then has no name.
+#define MAX_LINKS 20000
+
+struct search {
+  struct socket_set *set;
+  const char *proc;
+  // Rows by inode.
+  uint16_t order[MAX_SOCKETS];
+  size_t links;
+  struct stat self;
+};
+
+static struct search search;
+
+static int by_inode(const void *a, const void *b) {
+  uint64_t x = search.set->rows[*(const uint16_t *)a].inode, y = search.set->rows[*(const uint16_t *)b].inode;
+  return x < y ? -1 : x > y;
+}
+
+static struct socket_row *row_of(uint64_t inode) {
+  size_t from = 0, to = search.set->count;
+  while (from < to) {
+    size_t middle = (from + to) / 2;
+    struct socket_row *row = &search.set->rows[search.order[middle]];
+    if (row->inode == inode) return row;
+    if (row->inode < inode)
+      from = middle + 1;
+    else
+      to = middle;
+  }
+  return NULL;
+}
+
+// Node calls the thread that a program begins with by a name of its own.
+static void name_of(pid_t pid, char name[HOLDER_NAME]) {
+  char path[PATH_MAX], target[PATH_MAX];
+  name[0] = 0;
+  snprintf(path, sizeof path, "%s/%d/comm", search.proc, (int)pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t n = fd < 0 ? 0 : read(fd, name, HOLDER_NAME - 1);
+  close_fd(&fd);
+  if (n > 0 && name[n - 1] == '\n') n--;
+  name[n > 0 ? n : 0] = 0;
+  if (strcmp(name, "MainThread") != 0) return;
+  snprintf(path, sizeof path, "%s/%d/exe", search.proc, (int)pid);
+  n = readlink(path, target, sizeof target - 1);
+  target[n > 0 ? n : 0] = 0;
+  const char *slash = strrchr(target, '/');
+  if (slash && slash[1]) snprintf(name, HOLDER_NAME, "%.*s", HOLDER_NAME - 1, slash + 1);
+}
+
+static bool is_agent(pid_t pid) {
+  char path[PATH_MAX];
+  struct stat is;
+  snprintf(path, sizeof path, "%s/%d/exe", search.proc, (int)pid);
+  return stat(path, &is) == 0 && is.st_dev == search.self.st_dev && is.st_ino == search.self.st_ino;
+}
+
+// An init that made the socket for somebody holds it too; whoever else does is told.
+static void hold(struct socket_row *row, pid_t pid) {
+  if (row->pid > 1 || row->own) return;
+  row->pid = pid;
+  row->own = is_agent(pid);
+  name_of(pid, row->name);
+}
+
+static void search_process(pid_t pid) {
+  char path[PATH_MAX], target[64];
+  struct dirent *entry;
+  snprintf(path, sizeof path, "%s/%d/fd", search.proc, (int)pid);
+  DIR *dir = opendir(path);
+  while (dir && search.links < MAX_LINKS && (entry = readdir(dir))) {
+    if (entry->d_name[0] == '.') continue;
+    search.links++;
+    ssize_t n = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
+    target[n > 0 ? n : 0] = 0;
+    if (strncmp(target, "socket:[", 8) != 0) continue;
+    struct socket_row *row = row_of(strtoull(target + 8, NULL, 10));
+    if (row) hold(row, pid);
+  }
+  if (dir) closedir(dir);
+}
+
+void holders_find(struct socket_set *set, const char *proc) {
+  char path[PATH_MAX];
+  struct dirent *entry;
+  bool all = true;
+  for (size_t i = 0; i < set->count; i++) {
+    all = all && set->rows[i].pid > 0;
+    search.order[i] = (uint16_t)i;
+  }
+  if (all) return;
+  search.set = set;
+  search.proc = proc;
+  search.links = 0;
+  qsort(search.order, set->count, sizeof *search.order, by_inode);
+  snprintf(path, sizeof path, "%s/self/exe", proc);
+  if (stat(path, &search.self) < 0) search.self = (struct stat){0};
+  // First the agent that runs this: its own must be known whatever the others hold.
+  search_process(getppid());
+  DIR *dir = opendir(proc);
+  while (dir && search.links < MAX_LINKS && (entry = readdir(dir)))
+    if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9') search_process((pid_t)strtol(entry->d_name, NULL, 10));
+  if (dir) closedir(dir);
+}
+
+void holders_keep(struct socket_set *set, const struct socket_set *before) {
+  for (size_t i = 0, j = 0; i < set->count; i++) {
+    struct socket_row *row = &set->rows[i];
+    while (j < before->count && memcmp(before->rows[j].key, row->key, sizeof row->key) < 0) j++;
+    if (j == before->count) return;
+    const struct socket_row *known = &before->rows[j];
+    if (memcmp(known->key, row->key, sizeof row->key) != 0 || known->inode != row->inode || known->pid <= 0) continue;
+    if (kill(known->pid, 0) < 0 && errno == ESRCH) continue;
+    row->pid = known->pid;
+    row->own = known->own;
+    memcpy(row->name, known->name, sizeof row->name);
+  }
+}
