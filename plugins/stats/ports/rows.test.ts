@@ -1,0 +1,43 @@
+import { expect, test } from 'vitest';
+import type { PortForward } from '../../usernet/capability.ts';
+import type { ListenerSnapshot } from '../capability.ts';
+import { forwardOf, portRows } from './rows.ts';
+
+const forward = (changes: Partial<PortForward>): PortForward =>
+  ({ protocol: 'tcp', address: '127.70.0.1', hostPort: 3000, guestPort: 3000, guestHost: 'localhost', source: 'auto', ...changes });
+const snapshot: ListenerSnapshot = {
+  more: 0,
+  listeners: [
+    { protocol: 'udp', address: '0.0.0.0', port: 53, uid: 0 },
+    { protocol: 'tcp', address: '0.0.0.0', port: 3000, uid: 0, pid: 7, process: 'no\u001b[31mde' },
+    { protocol: 'tcp', address: '::', port: 3000, uid: 0, pid: 7, process: 'other' },
+    { protocol: 'tcp', address: '0.0.0.0', port: 22, uid: 0, process: 'x'.repeat(500) },
+    { protocol: 'tcp', address: '10.0.3.15', port: 80, uid: 0 },
+    { protocol: 'tcp', address: '127.111.0.1', port: 5432, uid: 0 },
+    { protocol: 'tcp', address: '127.0.0.1', port: 9, uid: 0 },
+  ],
+};
+
+test('one row a port, sorted, with the way there or why there is none', () => {
+  const rows = portRows(snapshot, {
+    name: 'devbox', unforwarded: [{ protocol: 'tcp', guestPort: 22, why: 'Port 127.70.0.1:22 is busy: sshd (pid 1) listens there' }],
+    forwards: [forward({}), forward({ hostPort: 20_080, guestPort: 80 }), forward({ address: '0.0.0.0', hostPort: 9, guestPort: 9, source: 'published' }), forward({ protocol: 'udp', hostPort: 1, guestPort: 1 })],
+  });
+  expect(rows).toEqual([
+    { protocol: 'tcp', port: 9, addresses: ['127.0.0.1'], endpoint: '127.0.0.1:9' },
+    { protocol: 'tcp', port: 22, addresses: ['0.0.0.0'], process: 'x'.repeat(64), why: 'Port 127.70.0.1:22 is busy: sshd (pid 1) listens there' },
+    { protocol: 'udp', port: 53, addresses: ['0.0.0.0'], why: 'not forwarded; banger vm port add devbox 53 --udp' },
+    { protocol: 'tcp', port: 80, addresses: ['10.0.3.15'], endpoint: '127.70.0.1:20080' },
+    { protocol: 'tcp', port: 3000, addresses: ['0.0.0.0', '::'], process: 'no?[31mde', pid: 7, endpoint: '127.70.0.1:3000' },
+    { protocol: 'tcp', port: 5432, addresses: ['127.111.0.1'], why: 'a service of this host, which the guest may reach' },
+  ]);
+});
+
+test('of several ways the one with the guest\'s own port on a loopback address is shown', () => {
+  const [all, high, own] = [forward({ address: '0.0.0.0' }), forward({ hostPort: 8080 }), forward({})];
+  const row = { protocol: 'tcp', port: 3000 } as const;
+  expect(forwardOf(row, [all, high, own])).toBe(own);
+  expect(forwardOf(row, [all, high])).toBe(high);
+  expect(forwardOf(row, [all])).toBe(all);
+  expect(forwardOf({ protocol: 'udp', port: 3000 }, [all])).toBeUndefined();
+});
