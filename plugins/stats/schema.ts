@@ -61,30 +61,34 @@ export const hostFigures = z.strictObject({
   cpuSeconds: amount, cpuPercent: amount.optional(), rssBytes: amount, pssBytes: amount.optional(), threads: amount,
 });
 export const guestFigures = z.strictObject({
-  cpu: z.strictObject({ userSeconds: amount, systemSeconds: amount, idleSeconds: amount, iowaitSeconds: amount, stealSeconds: amount }),
+  cpu: z.strictObject({ busySeconds: amount, idleSeconds: amount, stolenSeconds: amount }).optional(),
   cpuPercent: amount.optional(),
-  memory: z.strictObject({ totalBytes: amount, usedBytes: amount, availableBytes: amount }),
-  load: z.tuple([amount, amount, amount]),
-  uptimeSeconds: amount,
-  filesystems: z.array(z.strictObject({ path: z.string().max(256), totalBytes: amount, usedBytes: amount, availableBytes: amount })).max(8),
+  memory: z.strictObject({ totalBytes: amount, usedBytes: amount, availableBytes: amount, swapTotalBytes: amount, swapFreeBytes: amount }).optional(),
+  load: z.tuple([amount, amount, amount]).readonly().optional(),
+  tasks: z.strictObject({ running: amount, all: amount }).optional(),
+  uptimeSeconds: amount.optional(),
+  fileSystems: z.array(z.strictObject({
+    path: z.string().max(256), totalBytes: amount, usedBytes: amount, availableBytes: amount, inodes: amount, freeInodes: amount,
+  })).max(8).readonly(),
+  odd: z.array(z.string().max(64)).max(32).readonly(),
 });
 export const networkFigures = z.strictObject({ rxBytes: amount, txBytes: amount });
 
 export const statsResult = z.strictObject({
   stats: z.array(z.strictObject({
     vm: vmName, state, at: z.string(), stale: z.boolean(), host: hostFigures.optional(), guest: guestFigures.optional(),
-    disks: z.array(z.strictObject({ id: z.string(), allocatedBytes: amount, virtualBytes: amount })),
+    disks: z.array(z.strictObject({ id: z.string(), allocatedBytes: amount, virtualBytes: amount })).readonly(),
     network: networkFigures.optional(), uptimeSeconds: amount.optional(), memoryMiB: amount,
-    use: z.strictObject({ lastUsedAt: z.string().optional(), holds: z.array(z.string()) }),
+    use: z.strictObject({ lastUsedAt: z.string().optional(), holds: z.array(z.string()).readonly() }),
     problem: z.string().optional(),
-  })),
+  })).readonly(),
 });
 export const healthResult = z.strictObject({
   health: z.array(z.strictObject({
-    vm: vmName, state, healthy: z.boolean(), reason: z.string().optional(), answeredMs: amount.optional(), warnings: z.array(z.string()),
-  })),
+    vm: vmName, state, healthy: z.boolean(), reason: z.string().optional(), answeredMs: amount.optional(), warnings: z.array(z.string()).readonly(),
+  })).readonly(),
 });
 export const pingResult = z.strictObject({
-  pings: z.array(z.strictObject({ vm: vmName, alive: z.boolean(), answeredMs: amount.optional(), reason: z.string().optional() })),
+  pings: z.array(z.strictObject({ vm: vmName, alive: z.boolean(), answeredMs: amount.optional(), reason: z.string().optional() })).readonly(),
 });
 export const metricsResult = z.strictObject({ text: z.string() });

@@ -51,6 +51,7 @@ test('a command name with spaces and parentheses moves no field', () => {
   const rest = 'S 1 1 1 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 7 0 500 1000000 25 18446744073709551615';
   const expected = { startTime: '500', uptimeSeconds: 65 };
   expect(parseVmmStat(`12 (qemu) 3 (x) ${rest}`, expected)).toEqual({ cpuSeconds: 3, rssBytes: 102_400, threads: 7, uptimeSeconds: 60, isStopped: false });
+  expect(parseVmmStat(`12 (qemu) Z${rest.slice(1)}`, expected)).toBeUndefined();
   expect(parseVmmStat('12 (qemu) S 1', expected)).toBeUndefined();
   expect(parseVmmStat('', expected)).toBeUndefined();
 });

@@ -52,7 +52,8 @@ export function parseVmmStat(text: string, expected: { readonly startTime: strin
   // Field 2, the command name, may hold spaces and parentheses, so fields are counted from the last `)`; fields[0] is field 3.
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const at = (field: number): number => Number(fields[field - 3]);
-  if (fields[19] !== expected.startTime) return undefined;
+  // Ended, and only not yet reaped by whoever started it.
+  if (fields[19] !== expected.startTime || 'ZXx'.includes(fields[0] ?? '')) return undefined;
   const figures = {
     cpuSeconds: (at(14) + at(15)) / ticksPerSecond, rssBytes: at(24) * pageBytes, threads: at(20),
     uptimeSeconds: Math.max(0, expected.uptimeSeconds - at(22) / ticksPerSecond),
