@@ -4,7 +4,7 @@ import { duplexPair } from 'node:stream';
 import type { Duplex } from 'node:stream';
 import { expect, onTestFinished, test } from 'vitest';
 import { operationFailed } from '../../core/plugin-api.ts';
-import type { GuestAgent, GuestListener } from '../../core/plugin-api.ts';
+import type { GuestAgent, GuestListener, VmUse } from '../../core/plugin-api.ts';
 import { HostAccess } from './host-access.ts';
 import { limit, log, serve, testVm } from './testing/guest.ts';
 
@@ -33,9 +33,11 @@ function scriptedAgent(): { readonly open: Open[]; failure: Error | undefined; r
   };
   return world;
 }
+const held = new Set<string>();
+const use: Pick<VmUse, 'hold'> = { hold: (_, what) => { held.add(what); return () => { held.delete(what); }; } };
 const retry = { firstMs: 5, lastMs: 20, goodMs: 60_000 };
 function access(world: ReturnType<typeof scriptedAgent>, ports: readonly number[]): HostAccess {
-  const made = new HostAccess({ agent: world.agent, log, retry }, testVm(), ports);
+  const made = new HostAccess({ agent: world.agent, use, log, retry }, testVm(), ports);
   onTestFinished(() => made.close());
   return made;
 }
@@ -94,8 +96,10 @@ test('closing ends listeners and connections, and takes no more', async () => {
   await expect.poll(() => world.open.length, limit).toBe(1);
   const inside = world.open[0]!.connect();
   const over = collect(inside);
+  expect([...held]).toEqual([`connection to port ${port} of the host`]);
   made.close();
   expect(await over).toBe('');
+  await expect.poll(() => [...held], limit).toEqual([]);
   expect(world.open[0]!.closed).toBe(true);
   expect(await collect(world.open[0]!.connect())).toBe('');
   expect(world.open).toHaveLength(1);

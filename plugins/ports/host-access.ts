@@ -1,7 +1,7 @@
 // Ports of this host that a guest may reach: the agent listens inside the guest for exactly these, and each connection is joined to the host's own 127.0.0.1.
 import { connect } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { GuestAgent, Logger, Vm } from '../../core/plugin-api.ts';
+import type { GuestAgent, Logger, Vm, VmUse } from '../../core/plugin-api.ts';
 import { keepDoing } from './retry.ts';
 import type { RetryLimits } from './retry.ts';
 import { hostAccessAddress } from './wanted.ts';
@@ -9,6 +9,8 @@ import { hostAccessAddress } from './wanted.ts';
 export interface HostAccessDeps {
   readonly agent: Pick<GuestAgent, 'listen'>;
   readonly log: Logger;
+  /** A guest that works with a service of the host is in use. */
+  readonly use: Pick<VmUse, 'hold'>;
   readonly retry?: RetryLimits;
 }
 
@@ -64,9 +66,11 @@ export class HostAccess {
       return;
     }
     this.#connections.add(stream);
+    const release = this.#deps.use.hold(this.#vm.id, `connection to port ${port} of the host`);
     const socket = connect({ host: hostLoopback, port, allowHalfOpen: true, noDelay: true });
     stream.on('error', () => socket.resetAndDestroy());
     stream.on('close', () => {
+      release();
       this.#connections.delete(stream);
       if (!stream.readableEnded) socket.destroy();
     });

@@ -1,4 +1,4 @@
-import { GuestAgent, HostInfo, Vms, definePlugin } from '../../core/plugin-api.ts';
+import { GuestAgent, HostInfo, VmUse, Vms, definePlugin } from '../../core/plugin-api.ts';
 import { GuestListeners } from '../stats/capability.ts';
 import { LoopbackAddresses, PortForwards } from '../usernet/capability.ts';
 import { portMethods } from './methods.ts';
@@ -14,7 +14,7 @@ export default definePlugin({
   version: '0.1.0',
   apiVersion: 1,
   summary: "Forwards what opens in a guest on the VM's loopback address, ports on request, and the host's services that guests may reach",
-  requires: [GuestAgent, GuestListeners, HostInfo, LoopbackAddresses, PortForwards, Vms],
+  requires: [GuestAgent, GuestListeners, HostInfo, LoopbackAddresses, PortForwards, VmUse, Vms],
   config: portsConfig,
   configKey: 'network',
   spec: {
@@ -30,7 +30,7 @@ export default definePlugin({
     const address = addresses.address;
     const hostAccess = ctx.config.entries.host_access;
     const ports = createPortsByVm({
-      agent, forwards, address, hostAccess, listeners: ctx.use(GuestListeners), log: ctx.log, askLimitMs: askLimitMs * ctx.use(HostInfo).slowdown,
+      agent, forwards, address, hostAccess, use: ctx.use(VmUse), listeners: ctx.use(GuestListeners), log: ctx.log, askLimitMs: askLimitMs * ctx.use(HostInfo).slowdown,
     });
     ctx.step(ports.step);
     ctx.reconfigure('ports.auto', ports.reconfigure);

@@ -16,7 +16,8 @@ const undoContext = (vm: Vm): UndoContext => ({ vm, log, signal: AbortSignal.tim
 function daemon(vm: Vm, forwards: Forwards): Omit<World, 'vm' | 'forwards'> {
   const listeners = new ScriptedListeners();
   const all = createPortsByVm({
-    listeners, forwards, log, address: addressOf, retry, hostAccess: [], askLimitMs: 5000, agent: { listen: () => Promise.reject(operationFailed('no')) },
+    listeners, forwards, log, address: addressOf, retry, hostAccess: [], askLimitMs: 5000, use: { hold: () => () => undefined },
+    agent: { listen: () => Promise.reject(operationFailed('no')) },
   });
   onTestFinished(() => all.closeAll());
   return { listeners, all, ports: () => all.get(vm.id)! };

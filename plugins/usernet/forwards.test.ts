@@ -5,7 +5,7 @@ import type { Server, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { afterEach, describe, expect, test } from 'vitest';
 import { operationFailed } from '../../core/plugin-api.ts';
-import type { GuestAgent, Logger, Vm } from '../../core/plugin-api.ts';
+import type { GuestAgent, Logger, Vm, VmUse } from '../../core/plugin-api.ts';
 import type { ForwardSource, PortForward } from './capability.ts';
 import { createForwards } from './forwards.ts';
 import type { Forwards, PublishedPort } from './forwards.ts';
@@ -14,6 +14,8 @@ const log: Logger = { debug() {}, info() {}, warn() {}, error() {}, child: () =>
 const limit = { timeout: 20_000 };
 const vm = (name: string): Vm => ({ id: name.padEnd(12, '0'), name } as Vm);
 let firstOpen = 0;
+const held: string[] = [];
+const use: Pick<VmUse, 'hold' | 'touch'> = { touch() {}, hold: (id, what) => { held.push(`${id} ${what}`); return () => { held.splice(held.indexOf(`${id} ${what}`), 1); }; } };
 // A loopback address of this test alone, so that its ports clash with nothing.
 const address = `127.33.${process.pid >> 8 & 255}.${process.pid & 255}`;
 
@@ -54,7 +56,7 @@ function forwardsTo(dial?: (signal: AbortSignal) => Promise<Duplex>): Forwards {
       });
     },
   };
-  const forwards = createForwards({ agent, log, address: () => address, firstOpenPort: () => firstOpen });
+  const forwards = createForwards({ agent, use, log, address: () => address, firstOpenPort: () => firstOpen });
   made.push(forwards);
   return forwards;
 }
@@ -192,6 +194,23 @@ test('an address that is not the host\'s is an error with a hint', async () => {
   await expect(forwards.replace(vm('devbox'), [{ address: '192.0.2.1', hostPort: 8080, guestPort: 80 }])).rejects.toMatchObject({
     code: 'operation_failed', hint: 'the address must be one of this host',
   });
+});
+
+test('a VM is in use while connections that its guest took live', async () => {
+  const echo = await serve('127.0.0.1', (socket) => { socket.pipe(socket); });
+  const forwards = forwardsTo();
+  const [port, refused] = [await freePort(), await freePort()];
+  await forwards.replace(vm('devbox'), [forward(port, echo), forward(refused, 9)]);
+  await expect(collect(await open(refused))).rejects.toMatchObject({ code: 'ECONNRESET' });
+  expect(held).toEqual([]);
+  const [one, two] = [await open(port), await open(port)];
+  await expect.poll(() => dialed.length, limit).toBe(3);
+  await expect.poll(() => held, limit).toEqual([`${vm('devbox').id} connections to its ports`]);
+  one.end('x');
+  await collect(one);
+  expect(held).toHaveLength(1);
+  two.destroy();
+  await expect.poll(() => held, limit).toEqual([]);
 });
 
 test('closing ends a listener that is only about to listen', async () => {

@@ -1,7 +1,7 @@
 // The forwarded ports of running VMs: published, added and automatic ones in one table, so that a clash is known for what it is.
 import type { Socket } from 'node:net';
 import { busy, cancelled, notRunning, operationFailed } from '../../core/plugin-api.ts';
-import type { BangerError, GuestAgent, Logger, Vm } from '../../core/plugin-api.ts';
+import type { BangerError, GuestAgent, Logger, Vm, VmUse } from '../../core/plugin-api.ts';
 import type { ForwardRequest, ForwardSource, PortForward, PortForwards, UnforwardedPort } from './capability.ts';
 import { hostPortsFor } from './host-ports.ts';
 import { findPortHolder } from './port-holder.ts';
@@ -25,6 +25,8 @@ export interface Forwards extends PortForwards {
 export interface ForwardsDeps {
   readonly agent: Pick<GuestAgent, 'dial' | 'exec'>;
   readonly log: Logger;
+  /** Connections are a use of their VM. */
+  readonly use: Pick<VmUse, 'hold' | 'touch'>;
   /** The VM's own address. */
   address(vm: Vm): string;
   /** The lowest port that we may listen on. */
@@ -37,6 +39,9 @@ interface Entry {
   /** By `slotKey`. */
   readonly slots: Map<string, Slot>;
   readonly connections: Set<Socket>;
+  /** Connections that the guest has taken, and the one hold for all of them. */
+  joined: number;
+  release: (() => void) | undefined;
   unforwarded: readonly UnforwardedPort[];
 }
 
@@ -58,7 +63,7 @@ class ForwardTable implements Forwards {
   }
 
   async replace(vm: Vm, wanted: readonly PublishedPort[]): Promise<void> {
-    const entry = this.#entries.get(vm.id) ?? { slots: new Map<string, Slot>(), connections: new Set<Socket>(), unforwarded: [] };
+    const entry = this.#entries.get(vm.id) ?? { slots: new Map<string, Slot>(), connections: new Set<Socket>(), joined: 0, release: undefined, unforwarded: [] };
     this.#entries.set(vm.id, entry);
     const forwards = new Map<string, PortForward>();
     for (const rule of wanted) {
@@ -175,8 +180,8 @@ class ForwardTable implements Forwards {
     if (this.#ownHolder(forward) !== undefined) throw this.#busy(forward);
     const { agent, log } = this.#deps;
     const target = (): PortForward => slot.forward;
-    const listener = forward.protocol === 'tcp' ? createTcpForward({ vm, agent, log, connections: entry.connections, target })
-      : createUdpForward({ vm, agent, log, target });
+    const listener = forward.protocol === 'tcp' ? createTcpForward({ vm, agent, log, connections: entry.connections, joined: () => this.#joined(vm, entry), target })
+      : createUdpForward({ vm, agent, log, used: () => this.#deps.use.touch(vm.id), target });
     const ready = listener.listen(forward.address, forward.hostPort);
     const slot: Slot = { vmName: vm.name, forward, listener, ready };
     entry.slots.set(key, slot);
@@ -192,6 +197,17 @@ class ForwardTable implements Forwards {
     // Closed before it listened: `close` had nothing to close yet.
     listener.close();
     throw cancelled(`Forwarding port ${forward.guestPort} of ${vm.name}`);
+  }
+
+  #joined(vm: Vm, entry: Entry): () => void {
+    entry.joined += 1;
+    entry.release ??= this.#deps.use.hold(vm.id, 'connections to its ports');
+    return () => {
+      entry.joined -= 1;
+      if (entry.joined > 0) return;
+      entry.release?.();
+      entry.release = undefined;
+    };
   }
 
   /** What somebody asked for comes before what appeared. */

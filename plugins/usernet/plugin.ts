@@ -1,4 +1,4 @@
-import { Exec, GuestAgent, HostInfo, Processes, Vms, definePlugin } from '../../core/plugin-api.ts';
+import { Exec, GuestAgent, HostInfo, Processes, VmUse, Vms, definePlugin } from '../../core/plugin-api.ts';
 import type { Json, Vm } from '../../core/plugin-api.ts';
 import { guestNetwork, loopbackAddress, netnsPidFile, userNic } from './address.ts';
 import { LoopbackAddresses, PortForwards } from './capability.ts';
@@ -24,7 +24,7 @@ export default definePlugin({
   version: '0.1.0',
   apiVersion: 1,
   summary: 'Outbound network without privileges, cut off from the host\'s loopback, and published ports',
-  requires: [Exec, GuestAgent, HostInfo, Processes, Vms],
+  requires: [Exec, GuestAgent, HostInfo, Processes, VmUse, Vms],
   provides: [LoopbackAddresses, PortForwards],
   config: usernetConfig,
   spec: {
@@ -47,7 +47,7 @@ export default definePlugin({
     runtime.exec = exec;
     ctx.provide(LoopbackAddresses, { address: (vm) => loopbackAddress(host, vm) });
     const forwards = createForwards({
-      agent: ctx.use(GuestAgent), log: ctx.log, address: (vm) => loopbackAddress(host, vm), firstOpenPort: () => firstOpenPort(networkHost),
+      agent: ctx.use(GuestAgent), use: ctx.use(VmUse), log: ctx.log, address: (vm) => loopbackAddress(host, vm), firstOpenPort: () => firstOpenPort(networkHost),
     });
     ctx.provide(PortForwards, forwards);
     const netns = { exec, host, processes: ctx.use(Processes), network: networkHost, config: ctx.config };

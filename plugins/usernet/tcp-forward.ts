@@ -12,6 +12,8 @@ export interface TcpForwardOptions {
   readonly log: Logger;
   /** Every connection is in here as long as it lives. */
   readonly connections: Set<Socket>;
+  /** Told when the guest has taken a connection; the result is called when that ends. */
+  joined(): () => void;
   /** Asked for each connection: a change counts from the next one on. */
   target(): GuestPort;
 }
@@ -50,7 +52,7 @@ export function createTcpForward(options: TcpForwardOptions): HostListener {
   };
 }
 
-function meet(socket: Socket, { vm, agent, log, connections, target }: TcpForwardOptions): void {
+function meet(socket: Socket, { vm, agent, log, connections, target, joined }: TcpForwardOptions): void {
   const { guestHost, guestPort } = target();
   connections.add(socket);
   const gone = new AbortController();
@@ -59,7 +61,10 @@ function meet(socket: Socket, { vm, agent, log, connections, target }: TcpForwar
   socket.on('error', () => {});
   const signal = AbortSignal.any([gone.signal, AbortSignal.timeout(dialTimeoutMs)]);
   agent.dial(vm, { host: guestHost, port: guestPort }, signal).then(
-    (stream) => joinStreams(socket, stream),
+    (stream) => {
+      if (!socket.destroyed) socket.once('close', joined());
+      joinStreams(socket, stream);
+    },
     (error: unknown) => {
       log.debug({ vm: vm.name, guestPort, err: error }, 'Guest refused a forwarded connection');
       // As if the guest's port had refused: an end without data would look like an empty answer.

@@ -12,6 +12,7 @@ const limit = { timeout: 20_000, interval: 2 };
 const vm = { id: 'devbox000000', name: 'devbox' } as Vm;
 const address = `127.34.${process.pid >> 8 & 255}.${process.pid & 255}`;
 const warnings: string[] = [];
+let used = 0;
 const log: Logger = { debug() {}, info() {}, warn: (_, message) => { warnings.push(message ?? ''); }, error() {}, child: () => log };
 
 interface GuestEnd {
@@ -73,7 +74,7 @@ function guestProcess(request: GuestExecRequest, isReading: boolean): GuestProce
 async function start(options: { readonly isReading?: boolean; readonly fails?: boolean } = {}): Promise<{ port: number; calls(): number }> {
   let calls = 0;
   const forward = createUdpForward({
-    vm, log, target: () => ({ guestHost: '127.0.0.1', guestPort: 5353 }),
+    vm, log, used: () => { used += 1; }, target: () => ({ guestHost: '127.0.0.1', guestPort: 5353 }),
     agent: {
       exec: async (_, request) => {
         calls += 1;
@@ -125,6 +126,15 @@ test('gives each client its own answers, also when records come in pieces', asyn
   const whole = Buffer.concat([Buffer.from([3, 0, numbers.get('from two')!, 0]), Buffer.from('two'), Buffer.from([0, 0, 77, 0]), Buffer.from([3, 0, numbers.get('from one')!, 0]), Buffer.from('one')]);
   for (const byte of whole) guests[0]!.raw(Buffer.from([byte]));
   expect(await answers).toEqual(['one', 'two']);
+});
+
+test('datagrams that the guest takes are a use of the VM', async () => {
+  const { port } = await start();
+  const one = await client();
+  await say(one, port, 'begins it');
+  const before = used;
+  await say(one, port, 'one more');
+  expect(used).toBeGreaterThan(before);
 });
 
 test('of more than 256 clients the one silent for longest gives way, and its number is not used again soon', async () => {
@@ -194,10 +204,10 @@ test('closing ends the guest\'s side and frees the port; before it listens, too'
   forwards[0]!.close();
   forwards[0]!.close();
   expect(guests[0]!.hungUp).toBe(true);
-  const next = createUdpForward({ vm, log, agent: { exec: () => Promise.reject(operationFailed('no')) }, target: () => ({ guestHost: '', guestPort: 1 }) });
+  const next = createUdpForward({ vm, log, used() {}, agent: { exec: () => Promise.reject(operationFailed('no')) }, target: () => ({ guestHost: '', guestPort: 1 }) });
   forwards.push(next);
   await next.listen(address, port);
-  const early = createUdpForward({ vm, log, agent: { exec: () => Promise.reject(operationFailed('no')) }, target: () => ({ guestHost: '', guestPort: 1 }) });
+  const early = createUdpForward({ vm, log, used() {}, agent: { exec: () => Promise.reject(operationFailed('no')) }, target: () => ({ guestHost: '', guestPort: 1 }) });
   const pending = early.listen(address, port + 1);
   early.close();
   await expect(pending).rejects.toThrow('closed');

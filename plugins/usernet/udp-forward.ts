@@ -10,6 +10,8 @@ export interface UdpForwardOptions {
   readonly vm: Vm;
   readonly agent: Pick<GuestAgent, 'exec'>;
   readonly log: Logger;
+  /** Told of each datagram that goes to the guest. */
+  used(): void;
   target(): GuestPort;
 }
 
@@ -80,6 +82,7 @@ class UdpForward implements HostListener {
       if (guest === undefined) void this.#begin();
     } else if (!guest.stdin.writableNeedDrain && guest.stdin.writable) {
       guest.stdin.write(record);
+      this.#options.used();
     }
   }
 

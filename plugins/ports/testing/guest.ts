@@ -83,7 +83,7 @@ export const hostAsGuest: Pick<GuestAgent, 'dial' | 'exec'> = {
 
 /** As usernet's step has begun them for these VMs. */
 export async function realForwards(vms: readonly Vm[], firstOpen = 0): Promise<Forwards> {
-  const forwards = createForwards({ agent: hostAsGuest, log, address: addressOf, firstOpenPort: () => firstOpen });
+  const forwards = createForwards({ agent: hostAsGuest, use: { touch() {}, hold: () => () => undefined }, log, address: addressOf, firstOpenPort: () => firstOpen });
   onTestFinished(() => forwards.closeAll());
   for (const vm of vms) await forwards.replace(vm, []);
   return forwards;

@@ -87,7 +87,6 @@ test('ports that never answer cost a bounded time, four at once', async () => {
   let now = 0;
   let most = 0;
   let dials = 0;
-  const began = performance.now();
   const [one] = await ask({ refs: ['one'] }, {
     forwarded: ports, list: () => Promise.resolve(listening(...ports)), limits: { probeMs: 50, allMs: 200 },
     dial: (_, __, signal) => new Promise((_resolve, reject) => {
@@ -101,5 +100,4 @@ test('ports that never answer cost a bounded time, four at once', async () => {
   expect(most).toBe(4);
   // A hundred of them one after another would be a hundred dials.
   expect(dials).toBeLessThan(100);
-  expect(performance.now() - began).toBeLessThan(20_000);
 });
