@@ -70,6 +70,16 @@ export const vmCommands: readonly CommandDef[] = [
     path: ['vm', 'kill'], summary: 'Stop VMs at once', args: [refs], details: manyRefs, load: () => import('./commands/vm-kill.ts'),
     flags: [{ name: 'signal', short: 's', type: 'string', placeholder: 'name', summary: 'Signal for the VMM process, such as KILL' }],
   }),
+  defineCommand({
+    path: ['vm', 'recover'], summary: 'Make a stopped VM startable again, or say what is lost', args: [{ name: 'ref', required: true }],
+    load: () => import('./commands/vm-recover.ts'),
+    flags: [
+      { name: 'reset-root', type: 'boolean', summary: 'Make its root disk anew: what the guest changed outside of /root is lost' },
+      { name: 'reset-work', type: 'boolean', summary: 'Make its work disk anew: everything below /root is lost' }, jsonFlag,
+    ],
+    details: 'Finishes a teardown that could not end, looks at image, kernel and disks, and repairs what costs nothing. Exit code 1 when it cannot be started.',
+    examples: ['banger vm recover devbox', 'banger vm recover devbox --reset-root'],
+  }),
   defineCommand({ path: ['vm', 'delete'], aliases: [['vm', 'rm']], summary: 'Delete VMs and their disks', args: [refs], details: manyRefs, load: () => import('./commands/vm-delete.ts') }),
   defineCommand({
     path: ['vm', 'set'], summary: 'Change VMs; size counts from the next start', args: [refs], flags: size, pluginFlags: 'set', details: manyRefs,

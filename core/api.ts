@@ -55,6 +55,18 @@ export interface VmCreateParams {
   /** Delete the VM when this connection is lost (`vm run --rm`). @default false */
   readonly lease?: boolean | undefined;
 }
+/** `startable`: nothing that was looked at is in the way of a start. */
+export interface VmRecoverResult {
+  readonly vm: VmView;
+  readonly startable: boolean;
+  readonly findings: readonly {
+    readonly subject: string;
+    /** `damaged`: a start works, something is lost; `broken`: it does not. */
+    readonly state: 'ok' | 'repaired' | 'damaged' | 'broken' | 'unknown';
+    readonly text: string;
+    readonly hint?: string | undefined;
+  }[];
+}
 export interface VmPlanResult {
   readonly vm: { readonly name: string };
   readonly steps: readonly { readonly name: string; readonly plugin: string; readonly phase: string; readonly makes: readonly string[]; readonly needsRoot?: string }[];

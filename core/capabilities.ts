@@ -2,6 +2,7 @@
 // plugin fills them, so that out-of-process plugins need no new contract.
 import type { Duplex, Readable, Writable } from 'node:stream';
 import { capability } from './plugin-api.ts';
+import type { Logger } from './plugin-api.ts';
 import type { OperationView } from './api.ts';
 import type { Drive, GuestNetwork, Json, ProcessIdentity, Vm } from './model.ts';
 
@@ -322,6 +323,34 @@ export interface Kernels {
   find?(ref: string | undefined): Promise<Kernel | undefined>;
 }
 export const Kernels = capability<Kernels>('kernels@1');
+
+/** One thing that a VM needs, as it was found. */
+export interface RecoveryFinding {
+  /** For people: "root disk". */
+  readonly subject: string;
+  /** `broken`: a start fails. `damaged`: it does not, but something is lost. `repaired`: was one of them. `unknown`: could not be looked at. */
+  readonly state: 'ok' | 'repaired' | 'damaged' | 'broken' | 'unknown';
+  /** What was found, and what is lost. */
+  readonly text: string;
+  /** What a person can do. */
+  readonly hint?: string;
+}
+export interface RecoveryContext {
+  /** Names of steps whose work is kept over a stop and was done for this VM: what should be there. */
+  readonly made: readonly string[];
+  readonly signal: AbortSignal;
+  readonly log: Logger;
+}
+/** Looks after what a plugin keeps of a stopped VM. Called under the VM's lock; must not trust what a guest wrote. */
+export interface VmRecovery {
+  /** What can be made anew with its contents lost, by the word that asks for it: `{root: "what the guest changed outside of /root"}`. */
+  readonly resets: Readonly<Record<string, string>>;
+  /** Changes nothing. */
+  check(vm: Vm, ctx: RecoveryContext): Promise<readonly RecoveryFinding[]>;
+  /** Puts right what costs nothing more, and makes anew what `reset` names of `resets`; findings as they are then. May run any number of times. */
+  repair(vm: Vm, options: { readonly reset: readonly string[] }, ctx: RecoveryContext): Promise<readonly RecoveryFinding[]>;
+}
+export const VmRecovery = capability<VmRecovery>('vm-recovery@1', 'many');
 
 /** How the guest reaches the world, for the section `show` of others. */
 export interface GuestNetworks { get(vm: Vm): { readonly network?: GuestNetwork; readonly address?: string } }

@@ -2,7 +2,7 @@
 import type { CliSpec, DaemonStatus } from './api.ts';
 import { protocolVersion } from './api.ts';
 import { buildInfo } from './build-info.ts';
-import { Activity, Exec, GuestAgent, HostInfo, Images, Kernels, Operations, Processes, VmTeardown, VmUse, Vms, VmmDriver } from './capabilities.ts';
+import { Activity, Exec, GuestAgent, HostInfo, Images, Kernels, Operations, Processes, VmTeardown, VmUse, Vms, VmmDriver, VmRecovery } from './capabilities.ts';
 import { loadConfig } from './config/load.ts';
 import { createDaemonParts } from './daemon/parts.ts';
 import type { DaemonParts } from './daemon/parts.ts';
@@ -175,7 +175,7 @@ function createService(options: DaemonOptions, parts: DaemonParts, host: PluginH
     store, paths, log, processes, locks, lifecycle, registry: parts.vms, use: parts.use, operations: parts.operations,
     stopSteps: registrations.stopSteps, reconfigurers: registrations.reconfigurers, sections: host.specSections(),
     images, kernels, agent: need(GuestAgent, 'a guest agent'),
-    drivers: () => host.capabilities(VmmDriver),
+    drivers: () => host.capabilities(VmmDriver), recoveries: () => host.capabilities(VmRecovery),
     defaults: parts.config.core.vmDefaults,
     backgroundLimitMs: 5_000 * parts.hostInfo.slowdown,
   });

@@ -4,11 +4,15 @@ import { exitCodeOf, renderError } from '../errors.ts';
 import { resolveRefs } from '../refs.ts';
 import { jsonText } from '../render/json.ts';
 import { keyValue } from '../render/keyvalue.ts';
+import { printable } from '../render/table.ts';
 
 const handler: Handler = async ({ args, daemon, flags, io }) => {
-  const { vms } = await (await daemon()).call('vm.list', {}, { read: true });
+  const connection = await daemon();
+  const { vms } = await connection.call('vm.list', {}, { read: true });
   const resolved = resolveRefs(args, vms);
-  const found = resolved.flatMap((entry) => ('vm' in entry ? [entry.vm] : []));
+  // A list has no details of an end.
+  const whole = async (vm: VmView): Promise<VmView> => (vm.end === undefined ? vm : (await connection.call('vm.show', { ref: vm.id }, { read: true })).vm);
+  const found = await Promise.all(resolved.flatMap((entry) => ('vm' in entry ? [whole(entry.vm)] : [])));
   // One reference gives {vm}, several give {vms}: what was asked for decides, never what was found.
   if (flags.on('json') && (found.length > 0 || args.length > 1)) io.out(jsonText(args.length === 1 ? { vm: found[0] } : { vms: found }));
   else io.out(found.map(vmRows).join('\n'));
@@ -32,6 +36,6 @@ export function vmRows(vm: VmView): string {
     ['image', `${vm.image} (${vm.imageId})`], ['kernel', vm.kernel], ['driver', vm.driver], ['vcpu', vm.vcpu], ['memory', `${vm.memoryMiB} MiB`],
     ['init', vm.init], ['created', vm.createdAt], ['started', vm.startedAt], ['reboots', vm.reboots], ['pid', vm.process?.pid],
     ['last error', vm.lastError && `${vm.lastError.message}${vm.lastError.opId === undefined ? '' : ` (${vm.lastError.opId})`}`],
-    ...sections,
-  ]);
+    ...sections, ['ended', vm.end && `${vm.end.at} (${vm.end.reason})`],
+  ]) + (vm.end?.detail ?? []).map((line) => `  ${printable(line)}\n`).join('');
 }

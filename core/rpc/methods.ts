@@ -1,7 +1,7 @@
 // Params and results of the built-in methods, for the typed client. Types only; the daemon's schemas are the judges.
 import type {
   CliSpec, DaemonStatus, DoctorReport, HelloParams, HelloResult, KeptCommand, LeakReport, OperationView, ReclaimResult, VmConsoleResult, VmCopyParams, VmCopyResult, VmCreateParams,
-  VmExecDetachParams, VmForward, VmPortAddParams, VmPortListResult, VmPortRmParams, VmPortsParams, VmPortsResult, VmExecLogsParams, VmExecParams, VmExecResult, VmHealth, VmListResult, VmLogsParams, VmLogsResult, VmPing, VmPlanResult, VmStatsParams, VmStatsResult, VmView,
+  VmExecDetachParams, VmForward, VmPortAddParams, VmPortListResult, VmPortRmParams, VmPortsParams, VmPortsResult, VmExecLogsParams, VmExecParams, VmExecResult, VmHealth, VmListResult, VmLogsParams, VmLogsResult, VmPing, VmPlanResult, VmRecoverResult, VmStatsParams, VmStatsResult, VmView,
   WorkspaceExportParams, WorkspacePrepareParams, WorkspacePrepareResult, WorkspacePullParams, WorkspacePullResult, WorkspaceStatusResult,
 } from '../api.ts';
 import type { Json } from '../model.ts';
@@ -65,6 +65,8 @@ export interface RpcMethods {
   'vm.restart': { params: RefParams; result: VmResult };
   'vm.pause': { params: RefParams; result: VmResult };
   'vm.resume': { params: RefParams; result: VmResult };
+  /** `reset`: what to make anew, its contents lost, such as `root`. */
+  'vm.recover': { params: RefParams & { readonly reset?: readonly string[] | undefined }; result: VmRecoverResult };
   'vm.kill': { params: RefParams & { readonly signal?: string | undefined }; result: VmResult };
   'vm.delete': { params: RefParams; result: Deleted };
   'vm.set': { params: VmSetParams; result: VmResult };

@@ -1,5 +1,5 @@
 // What the VM verbs share.
-import type { GuestAgent, Images, Kernels, Processes, VmmDriver } from '../capabilities.ts';
+import type { GuestAgent, Images, Kernels, Processes, VmmDriver, VmRecovery } from '../capabilities.ts';
 import type { Clock } from '../clock.ts';
 import { BangerError, notFound } from '../errors.ts';
 import type { Lifecycle } from '../lifecycle/lifecycle.ts';
@@ -47,6 +47,8 @@ export interface VmServiceDeps {
   readonly agent: () => GuestAgent;
   /** By plugin name; may be empty. */
   readonly drivers: () => ReadonlyMap<string, VmmDriver>;
+  /** By plugin name, in plugin graph order. */
+  readonly recoveries: () => ReadonlyMap<string, VmRecovery>;
   readonly defaults: VmDefaults;
   /** Of a question to a guest that nobody waits for. @default 15000 */
   readonly backgroundLimitMs?: number;

@@ -13,6 +13,7 @@ import { listVms } from './list.ts';
 import { vmLogs } from './logs.ts';
 import { pauseVm, resumeVm } from './pause.ts';
 import { planVm } from './plan.ts';
+import { recoverVm } from './recover-vm.ts';
 import { restartVm } from './restart.ts';
 import * as schema from './schema.ts';
 import { setVm } from './set.ts';
@@ -114,6 +115,11 @@ function lifeMethods(ctx: VmContext): MethodTable {
       summary: 'Lets a paused VM go on and sets the clock of its guest; does nothing to a running one.', effect: 'write', operation: 'vm.resume',
       params: schema.refParams, result: schema.vmResult, errors: [...refErrors, 'not_running', 'unsupported', 'missing_requirement', 'timeout'],
       handler: async ({ ref }, call) => ({ vm: await resumeVm(ctx, ref, call) }),
+    }),
+    'vm.recover': method({
+      summary: 'Makes a stopped VM startable again, or says what is lost.', effect: 'write', operation: 'vm.recover',
+      params: schema.recoverParams, result: schema.recoverResult, errors: [...refErrors, 'wrong_state'],
+      handler: (params, call) => recoverVm(ctx, params, call),
     }),
     'vm.kill': method({
       summary: 'Ends a VM without asking its guest.', effect: 'write', operation: 'vm.kill',

@@ -74,6 +74,16 @@ export const vmView = z.object({
   }).optional().describe('How the last run ended; not while it runs'),
   sections: z.record(z.string(), z.unknown()),
 });
+export const recoverParams = z.strictObject({
+  ref, reset: z.array(z.string().max(32)).max(16).optional().describe('What to make anew, its contents lost: root (the root disk), work (the work disk)'),
+});
+export const recoverResult = z.object({
+  vm: vmView, startable: z.boolean().describe('Nothing that was looked at is in the way of a start'),
+  findings: z.array(z.object({
+    subject: z.string(), state: z.enum(['ok', 'repaired', 'damaged', 'broken', 'unknown']).describe('damaged: a start works, something is lost; broken: it does not'),
+    text: z.string(), hint: z.string().optional(),
+  })).readonly(),
+});
 export const vmResult = z.object({ vm: vmView });
 export const listResult = z.object({
   vms: z.array(vmView), columns: z.array(z.object({ header: z.string(), section: z.string(), key: z.string() })).readonly(),

@@ -261,8 +261,8 @@ describe('methods', () => {
     const daemon = await boot();
     expect(Object.keys(daemon.service.methods).toSorted()).toEqual([
       'vm.console', 'vm.create', 'vm.create.begin', 'vm.create.cancel', 'vm.create.status', 'vm.delete',
-      'vm.exec', 'vm.exec.detach', 'vm.exec.list', 'vm.exec.logs', 'vm.kill', 'vm.list', 'vm.logs', 'vm.plan',
-      'vm.restart', 'vm.set', 'vm.show', 'vm.start', 'vm.stop',
+      'vm.exec', 'vm.exec.detach', 'vm.exec.list', 'vm.exec.logs', 'vm.kill', 'vm.list', 'vm.logs', 'vm.pause', 'vm.plan',
+      'vm.recover', 'vm.restart', 'vm.resume', 'vm.set', 'vm.show', 'vm.start', 'vm.stop',
     ]);
   });
 

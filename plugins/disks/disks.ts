@@ -20,15 +20,21 @@ export const sectionOf = (sections: Vm['spec']['sections']): DisksSection => dis
 const bytesOf = (text: string): number => parseSize(text) ?? 0;
 const toolTimeoutMs = 60_000;
 
+/** @throws not_found when the image is gone */
+export async function planRoot(parts: Pick<DisksParts, 'images'>, vm: Vm): Promise<RootPlan> {
+  const image = await parts.images.get(vm.spec.image);
+  return { path: rootPath(vm), sizeBytes: Math.max(bytesOf(sectionOf(vm.spec.sections).rootSize), image.sizeBytes), backingPath: image.rootfsPath };
+}
+
+export const planWork = (vm: Vm): DiskPlan => ({ path: workPath(vm), sizeBytes: bytesOf(sectionOf(vm.spec.sections).workSize) });
+
 /** Overlay over the image, as large as asked for and never smaller than the image. */
 export function rootStep(parts: DisksParts): Step<RootPlan, null> {
   return {
     name: 'disks.root', phase: 'storage', lifetime: 'vm', timeoutMs: 30_000,
     async plan({ vm }: PlanContext): Promise<Plan<RootPlan>> {
-      const image = await parts.images.get(vm.spec.image);
-      const path = rootPath(vm);
-      const sizeBytes = Math.max(bytesOf(sectionOf(vm.spec.sections).rootSize), image.sizeBytes);
-      return { data: { path, sizeBytes, backingPath: image.rootfsPath }, makes: [`file ${path} (up to ${formatSize(sizeBytes)})`] };
+      const data = await planRoot(parts, vm);
+      return { data, makes: [`file ${data.path} (up to ${formatSize(data.sizeBytes)})`] };
     },
     async run(ctx, plan) {
       await createDisk(parts, ctx, plan.path, (draft) => createOverlay(draft, plan));
@@ -43,9 +49,8 @@ export function workStep(parts: DisksParts): Step<DiskPlan, null> {
   return {
     name: 'disks.work', phase: 'storage', lifetime: 'vm', timeoutMs: 90_000,
     plan({ vm }: PlanContext): Plan<DiskPlan> {
-      const path = workPath(vm);
-      const sizeBytes = bytesOf(sectionOf(vm.spec.sections).workSize);
-      return { data: { path, sizeBytes }, makes: [`file ${path} (up to ${formatSize(sizeBytes)})`] };
+      const data = planWork(vm);
+      return { data, makes: [`file ${data.path} (up to ${formatSize(data.sizeBytes)})`] };
     },
     async run(ctx, plan) {
       await createDisk(parts, ctx, plan.path, (draft) => formatWorkDisk(parts.exec, draft,
@@ -73,14 +78,18 @@ export async function formatWorkDisk(exec: Exec, path: string, options: { readon
  */
 async function createDisk(parts: DisksParts, ctx: StartContext, path: string, write: (draft: string) => Promise<void>): Promise<void> {
   if (await exists(path)) return;
-  const draft = draftOf(path);
+  await replaceDisk(parts, ctx.vm, { path, write: async (draft) => { await write(draft); await ctx.touched(); } });
+}
+
+/** Puts a new disk in the place of one, which is lost, by rename. */
+export async function replaceDisk(parts: Pick<DisksParts, 'host'>, vm: Vm, disk: { readonly path: string; readonly write: (draft: string) => Promise<void> }): Promise<void> {
+  const draft = draftOf(disk.path);
   await rm(draft, { force: true });
-  await write(draft);
-  await ctx.touched();
+  await disk.write(draft);
   await chmod(draft, 0o600);
-  const owner = parts.host.vmUid(ctx.vm);
+  const owner = parts.host.vmUid(vm);
   if (owner !== undefined) await chown(draft, owner, owner);
-  await rename(draft, path);
+  await rename(draft, disk.path);
 }
 
 const draftOf = (path: string): string => `${path}.new`;

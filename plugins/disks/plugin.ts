@@ -1,10 +1,11 @@
 // Disks: wiring.
-import { Exec, HostInfo, Images, definePlugin } from '../../core/plugin-api.ts';
+import { Exec, HostInfo, Images, VmRecovery, definePlugin } from '../../core/plugin-api.ts';
 import type { Drive, SpecSection } from '../../core/plugin-api.ts';
 import { DiskFiles } from './capability.ts';
 import { diskChecks } from './checks.ts';
 import { growDisks, rootPath, rootStep, spaceStep, workPath, workStep } from './disks.ts';
 import { createDiskFiles } from './files.ts';
+import { createRecovery } from './recover.ts';
 import { disksConfig, disksSection } from './schema.ts';
 
 const spec: SpecSection<typeof disksSection> = {
@@ -19,10 +20,11 @@ const spec: SpecSection<typeof disksSection> = {
 
 export default definePlugin({
   name: 'disks', version: '0.1.0', apiVersion: 1, summary: 'Root overlay over the image, and the work disk at /root.',
-  requires: [Exec, HostInfo, Images], provides: [DiskFiles], config: disksConfig, spec, checks: diskChecks,
+  requires: [Exec, HostInfo, Images], provides: [DiskFiles, VmRecovery], config: disksConfig, spec, checks: diskChecks,
   setup(ctx) {
     const parts = { exec: ctx.use(Exec), host: ctx.use(HostInfo), images: ctx.use(Images) };
     ctx.provide(DiskFiles, createDiskFiles());
+    ctx.provide(VmRecovery, createRecovery(parts));
     ctx.step(spaceStep(ctx.config.min_free_mib));
     ctx.step(rootStep(parts));
     ctx.step(workStep(parts));

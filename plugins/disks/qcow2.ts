@@ -71,3 +71,43 @@ export function overlaySize(header: Buffer): number | undefined {
   const size = header.readBigUInt64BE(24);
   return size <= BigInt(Number.MAX_SAFE_INTEGER) ? Number(size) : undefined;
 }
+
+export type OverlayHeader = { readonly backingPath: string } | { readonly problem: string };
+
+/** What an overlay of ours says of itself; a VMM that was taken over by its guest may have written anything there. */
+export async function readOverlayHeader(path: string): Promise<OverlayHeader> {
+  const file = await open(path, 'r');
+  try {
+    const { buffer, bytesRead } = await file.read(Buffer.alloc(cluster), 0, cluster, 0);
+    return parseHeader(buffer.subarray(0, bytesRead));
+  } finally {
+    await file.close();
+  }
+}
+
+function parseHeader(header: Buffer): OverlayHeader {
+  if (header.length < headerBytes) return { problem: `it ends after ${header.length} bytes` };
+  if (overlaySize(header) === undefined || header.readUInt32BE(4) !== 3) return { problem: 'it is no qcow2 file of version 3' };
+  // Bit 0: not closed cleanly; bit 1: QEMU found it corrupt. Others name files or formats that ours never have.
+  const features = header.readBigUInt64BE(72);
+  if ((features & 2n) !== 0n) return { problem: 'QEMU has marked it as corrupt' };
+  if ((features & ~1n) !== 0n) return { problem: 'it has features that are not ours' };
+  const at = Number(header.readBigUInt64BE(8));
+  const length = header.readUInt32BE(16);
+  if (length === 0 || length > 1023 || at + length > header.length) return { problem: 'it names no image' };
+  if (backingFormat(header) !== 'raw') return { problem: 'it does not take its image for a raw file' };
+  return { backingPath: header.toString('utf8', at, at + length) };
+}
+
+/** Extensions follow the header: type, length, data padded to 8 bytes; type 0 ends them. */
+function backingFormat(header: Buffer): string | undefined {
+  let at = header.readUInt32BE(100);
+  while (at + 8 <= header.length) {
+    const type = header.readUInt32BE(at);
+    const length = header.readUInt32BE(at + 4);
+    if (type === 0 || at + 8 + length > header.length) return undefined;
+    if (type === backingFormatExtension) return header.toString('latin1', at + 8, at + 8 + length);
+    at += 8 + Math.ceil(length / 8) * 8;
+  }
+  return undefined;
+}

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { onTestFinished } from 'vitest';
 import type { VmCreateParams, VmView } from '../../core/api.ts';
 import {
-  Activity, Exec, GuestAgent, HostInfo, Images, Kernels, Operations, Processes, VmTeardown, VmUse, VmmDriver, Vms,
+  Activity, Exec, GuestAgent, HostInfo, Images, Kernels, Operations, Processes, VmTeardown, VmUse, VmmDriver, VmRecovery, Vms,
 } from '../../core/plugin-api.ts';
 import type { CallContext, FrameStream, Logger, PluginDefinition, TimelineEntry } from '../../core/plugin-api.ts';
 import type { Clock } from '../../core/clock.ts';
@@ -114,6 +114,7 @@ export async function bootTestDaemon(options: BootOptions): Promise<TestDaemon> 
   const service = createVmService({
     ...host.registrations, store, paths, log, processes, locks, lifecycle, registry, use, operations, sections: host.specSections(),
     images, kernels, agent: () => host.capability(GuestAgent) ?? missing('guest agent'), drivers: () => host.capabilities(VmmDriver),
+    recoveries: () => host.capabilities(VmRecovery),
     defaults: { vcpu: 1, memoryMiB: 64, init: 'auto' }, ...(options.backgroundLimitMs === undefined ? {} : { backgroundLimitMs: options.backgroundLimitMs }),
   });
   teardown.serve(service.stopUnused);
