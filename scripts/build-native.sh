@@ -44,7 +44,7 @@ if [ "${1-}" = --asan ]; then
   # shellcheck disable=SC2086 -- a list of files
   build "$out/agent-asan" "$agent_rooms" gcc "$sanitize" "$(echo guest/agent/*.c $agent_extra)"
   # All but what the harness has its own of.
-  parts=$(ls guest/agent/*.c | grep -v -E '/(main|exec|dial|opener|listen|keep|pty|port|stage1|mounts|modules|seed|net|etc|init|console|tmp|claim|tree|tree-check|figures|ports|holders)\.c$')
+  parts=$(ls guest/agent/*.c | grep -v -E '/(main|exec|dial|opener|listen|keep|pty|port|stage1|mounts|modules|seed|net|etc|init|console|tmp|claim|tree|tree-check|figures|ports|holders|clock|udp)\.c$')
   build "$out/agent-fuzz" guest/agent gcc "$sanitize -Wl,--wrap=say" "guest/agent/fuzz/fuzz.c guest/agent/pty.c guest/agent/port.c $parts"
   build "$out/copy-asan" native/copy gcc "$sanitize"
   exit 0

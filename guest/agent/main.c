@@ -37,7 +37,7 @@ static int run_as_init(void) {
 }
 
 static int usage(void) {
-  fprintf(stderr, "usage: agent serve [--config FILE] [--fd N | --listen PATH] | agent sftp | agent copy ... | agent keep ... | agent tree ... | agent stat | agent ports [--watch] | agent --version\n");
+  fprintf(stderr, "usage: agent serve [--config FILE] [--fd N | --listen PATH] | agent sftp | agent copy ... | agent keep ... | agent tree ... | agent stat | agent ports ... | agent clock ... | agent udp ... | agent --version\n");
   return 2;
 }
 
@@ -90,7 +90,7 @@ int main(int argc, char **argv) {
     const char *name;
     int (*run)(int argc, char **argv);
   } programs[] = {{"serve", run_as_service}, {"sftp", sftp_main}, {"copy", copy_main}, {"keep", keep_main}, {"tree", tree_main}, {"stat", figures_main},
-    {"ports", ports_main}, {"console", console_main}};
+    {"ports", ports_main}, {"clock", clock_main}, {"udp", udp_main}, {"console", console_main}};
   for (size_t i = 0; argc >= 2 && i < COUNT_OF(programs); i++)
     if (strcmp(argv[1], programs[i].name) == 0) return programs[i].run(argc - 1, argv + 1);
   return usage();

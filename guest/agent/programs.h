@@ -4,4 +4,6 @@
 
 int figures_main(int argc, char **argv);
 int ports_main(int argc, char **argv);
+int clock_main(int argc, char **argv);
+int udp_main(int argc, char **argv);
 #endif
