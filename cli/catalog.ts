@@ -1,7 +1,9 @@
 // Every built-in command, as data. Handlers are imported when their command runs.
 import { defineCommand, jsonFlag, type CommandDef } from './command.ts';
 import { accessCommands } from './catalog-access.ts';
+import { portCommands } from './catalog-ports.ts';
 import { vmCommands } from './catalog-vm.ts';
+import { metricsCommand, watchCommands } from './catalog-watch.ts';
 import { workspaceCommands } from './catalog-workspace.ts';
 
 const ref = { name: 'ref', required: true };
@@ -45,6 +47,7 @@ const others: readonly CommandDef[] = [
     flags: [jsonFlag, { name: 'leaks', type: 'boolean', summary: 'List what is left on this host that no VM owns' }],
     details: 'Exit code 1 when a check fails, and with --leaks when something is left.',
   }),
+  metricsCommand,
   defineCommand({ path: ['reclaim'], summary: 'Remove what doctor --leaks lists', flags: [jsonFlag], load: () => import('./commands/reclaim.ts') }),
   defineCommand({ path: ['version'], summary: 'Show version, commit and time of build', flags: [jsonFlag], load: () => import('./commands/version.ts') }),
   defineCommand({
@@ -55,4 +58,4 @@ const others: readonly CommandDef[] = [
 ];
 
 /** In the order of help. */
-export const catalog: readonly CommandDef[] = [...vmCommands, ...workspaceCommands, ...accessCommands, ...images, ...kernels, ...operations, ...daemon, ...others];
+export const catalog: readonly CommandDef[] = [...vmCommands, ...watchCommands, ...workspaceCommands, ...accessCommands, ...portCommands, ...images, ...kernels, ...operations, ...daemon, ...others];
