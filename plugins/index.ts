@@ -7,10 +7,11 @@ import fileSync from './file-sync/plugin.ts';
 import images from './images/plugin.ts';
 import kernels from './kernels/plugin.ts';
 import operations from './operations/plugin.ts';
+import ports from './ports/plugin.ts';
 import qemu from './qemu/plugin.ts';
 import ssh from './ssh/plugin.ts';
 import stats from './stats/plugin.ts';
 import usernet from './usernet/plugin.ts';
 import workspace from './workspace/plugin.ts';
 
-export const builtinPlugins: readonly AnyPlugin[] = [operations, images, kernels, disks, agent, copy, usernet, ssh, qemu, fileSync, workspace, stats];
+export const builtinPlugins: readonly AnyPlugin[] = [operations, images, kernels, disks, agent, copy, usernet, ssh, qemu, fileSync, workspace, stats, ports];

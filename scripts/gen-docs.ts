@@ -63,11 +63,11 @@ function keyTable(owner: string, schema: Schema): string {
   return rows.length === 0 ? 'No keys.' : ['| Key | Type | Default | Meaning |', '| --- | --- | --- | --- |', ...rows].join('\n');
 }
 
-/** The keys of a plugin's section, and of its list beside the sections. */
+/** The keys of a plugin's section, and of its table or list beside the sections. */
 function pluginTables({ name, configKey }: Pick<AnyPlugin, 'name' | 'configKey'>, schema: Schema): string {
   if (configKey === undefined) return keyTable(name, schema);
   const { entries, ...properties } = schema.properties ?? {};
-  return `${keyTable(name, { ...schema, properties })}\n\n#### [[${configKey}]]\n\n${cell(entries?.description ?? '')}\n\n${keyTable(configKey, entries?.items ?? {})}`;
+  return `${keyTable(name, { ...schema, properties })}\n\n#### ${entries?.items ? `[[${configKey}]]` : `[${configKey}]`}\n\n${cell(entries?.description ?? '')}\n\n${keyTable(configKey, entries?.items ?? entries ?? {})}`;
 }
 
 /** Text of docs/config.md. */

@@ -11,7 +11,7 @@ import stats from './plugin.ts';
 
 test('it gets these capabilities and no other: above all not the VM service', () => {
   expect(stats.requires?.map(({ id }) => id).sort()).toEqual(['guest-agent@1', 'host-info@1', 'vm-teardown@1', 'vm-use@1', 'vms@1']);
-  expect(stats.optional?.map(({ id }) => id).sort()).toEqual(['disk-files@1']);
+  expect(stats.optional?.map(({ id }) => id).sort()).toEqual(['disk-files@1', 'port-forwards@1']);
 });
 
 const boot = (): Promise<TestDaemon> => bootTestDaemon({ dir: tempState(), plugins: () => [...fakeDriverPlugins(), stats as unknown as PluginDefinition] });

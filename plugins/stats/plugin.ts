@@ -1,6 +1,8 @@
 // Stats: wiring. It gets what it needs to watch VMs, and nothing that changes them but the stop of an unused one: a test pins the list.
 import { GuestAgent, HostInfo, VmTeardown, VmUse, Vms, definePlugin } from '../../core/plugin-api.ts';
 import { DiskFiles } from '../disks/capability.ts';
+import { PortForwards } from '../usernet/capability.ts';
+import { GuestListeners } from './capability.ts';
 import { statsChecks } from './checks.ts';
 import type { CheckRuntime } from './checks.ts';
 import { askStat } from './guest/stat.ts';
@@ -9,6 +11,8 @@ import { collectMetrics } from './metrics/collect.ts';
 import { serveMetrics } from './metrics/serve.ts';
 import { metricsText } from './metrics/text.ts';
 import { poll } from './poll.ts';
+import { createGuestListeners } from './ports/listeners.ts';
+import { portsMethod } from './ports/method.ts';
 import { statsConfig } from './schema.ts';
 import { watchStale } from './stale.ts';
 import { Watch } from './watch.ts';
@@ -23,7 +27,8 @@ export default definePlugin({
   apiVersion: 1,
   summary: 'What VMs are doing: figures, health, metrics, and the stop of those that nobody uses',
   requires: [Vms, VmUse, VmTeardown, GuestAgent, HostInfo],
-  optional: [DiskFiles],
+  optional: [DiskFiles, PortForwards],
+  provides: [GuestListeners],
   config: statsConfig,
   checks: statsChecks(runtime),
   setup(ctx) {
@@ -43,6 +48,9 @@ export default definePlugin({
     ctx.rpc('vm.health', methods['vm.health']);
     ctx.rpc('vm.ping', methods['vm.ping']);
     ctx.rpc('stats.metrics', methods['stats.metrics']);
+    const listeners = createGuestListeners(agent, host);
+    ctx.provide(GuestListeners, listeners);
+    ctx.rpc('vm.ports', portsMethod({ vms, agent, host, listeners, forwards: ctx.useOptional(PortForwards) }));
     ctx.task('poll', (signal) => poll(watch, config.poll_interval, signal));
     if (config.auto_stop_stale_after > 0) {
       ctx.task('stale', (signal) => watchStale({ vms, use, log, teardown: ctx.use(VmTeardown), afterMs: config.auto_stop_stale_after }, signal));

@@ -23,8 +23,6 @@ type Entry = z.input<typeof portsResult>['vms'][number];
 
 /** Probes of one VM at a time. */
 const atOnce = 4;
-/** A guest that takes its time over telling what listens, before `slowdown`. */
-const listLimitMs = 5000;
 const defaultLimits = { probeMs: 1000, allMs: 5000 } as const;
 
 export function portsMethod(deps: PortsDeps): RpcMethod<typeof portsParams, typeof portsResult> {
@@ -44,7 +42,7 @@ async function portsOf(deps: PortsDeps, vm: Vm, { probe, signal }: { readonly pr
   const name = { id: vm.id, name: vm.name };
   try {
     await deps.vms.running(vm.id, signal);
-    const snapshot = await deps.listeners.list(vm, AbortSignal.any([signal, AbortSignal.timeout(listLimitMs * deps.host.slowdown)]));
+    const snapshot = await deps.listeners.list(vm, signal);
     const rows = portRows(snapshot, { name: vm.name, forwards: deps.forwards?.list(vm) ?? [], unforwarded: deps.forwards?.unforwarded(vm) ?? [] });
     if (probe) await addUrls(deps, vm, rows, signal);
     return { vm: name, ports: rows, more: snapshot.more };

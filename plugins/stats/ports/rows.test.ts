@@ -13,7 +13,6 @@ const snapshot: ListenerSnapshot = {
     { protocol: 'tcp', address: '::', port: 3000, uid: 0, pid: 7, process: 'other' },
     { protocol: 'tcp', address: '0.0.0.0', port: 22, uid: 0, process: 'x'.repeat(500) },
     { protocol: 'tcp', address: '10.0.3.15', port: 80, uid: 0 },
-    { protocol: 'tcp', address: '127.111.0.1', port: 5432, uid: 0 },
     { protocol: 'tcp', address: '127.0.0.1', port: 9, uid: 0 },
   ],
 };
@@ -29,7 +28,6 @@ test('one row a port, sorted, with the way there or why there is none', () => {
     { protocol: 'udp', port: 53, addresses: ['0.0.0.0'], why: 'not forwarded; banger vm port add devbox 53 --udp' },
     { protocol: 'tcp', port: 80, addresses: ['10.0.3.15'], endpoint: '127.70.0.1:20080' },
     { protocol: 'tcp', port: 3000, addresses: ['0.0.0.0', '::'], process: 'no?[31mde', pid: 7, endpoint: '127.70.0.1:3000' },
-    { protocol: 'tcp', port: 5432, addresses: ['127.111.0.1'], why: 'a service of this host, which the guest may reach' },
   ]);
 });
 

@@ -11,8 +11,6 @@ export interface RowContext {
 }
 /** Name of a process as shown; the guest chose it. */
 const maxName = 64;
-/** Where the agent listens for services of this host (plugin ports). */
-const hostAccessAddress = '127.111.0.1';
 
 /** By protocol and port; v4 and v6 of one port are one row. */
 export function portRows(snapshot: ListenerSnapshot, context: RowContext): PortRow[] {
@@ -38,7 +36,6 @@ function wayTo(row: PortRow, { name, forwards, unforwarded }: RowContext): Pick<
   const forward = forwardOf(row, forwards);
   // All addresses of this host: one that works here.
   if (forward !== undefined) return { endpoint: `${forward.address === '0.0.0.0' ? '127.0.0.1' : forward.address}:${forward.hostPort}` };
-  if (row.addresses.every((address) => address === hostAccessAddress)) return { why: 'a service of this host, which the guest may reach' };
   const known = unforwarded.find((port) => port.protocol === row.protocol && port.guestPort === row.port);
   if (known !== undefined) return { why: known.why };
   return { why: `not forwarded; banger vm port add ${name} ${row.port}${row.protocol === 'udp' ? ' --udp' : ''}` };
