@@ -12,8 +12,8 @@ import { viewOf } from './view.ts';
 
 /** A VMM does it in milliseconds; the limit is for one that is frozen itself. */
 const driverLimitMs = 10_000;
-/** Of the guest's clock: a guest that does not answer is resumed all the same. */
-const clockLimitMs = 5_000;
+/** Above the agent's own: a guest that does not answer is resumed all the same. */
+const clockLimitMs = 15_000;
 
 /** Pauses a VM; does nothing to a paused one. @throws not_running; unsupported; timeout */
 export function pauseVm(ctx: VmContext, ref: string, call: CallContext): Promise<VmView> {

@@ -19,6 +19,16 @@ let links: AgentLinks;
 let vm: Vm;
 let sockets: Socket[];
 let reboots: number;
+let isPaused: boolean;
+/** What holds the VM in use. */
+let held: Map<symbol, string>;
+const use = {
+  hold(id: string, what: string) {
+    const hold = Symbol(id);
+    held.set(hold, what);
+    return () => { held.delete(hold); };
+  },
+};
 
 beforeAll(async () => {
   program = (await buildTestAgent()).path;
@@ -31,6 +41,8 @@ beforeEach(async () => {
   vm = { id: 'a'.repeat(12), name: 'devbox', slot: 1, mark: 'x/y', dir, createdAt: '', spec: { image: 'i', imageName: 'i', kernel: 'k', driver: 'fake', vcpu: 1, memoryMiB: 512, init: 'auto', env: {}, sections: {} } };
   sockets = [];
   reboots = 0;
+  isPaused = false;
+  held = new Map();
   let refusals = 2;
   const driver: VmmDriver = {
     driveFormats: ['raw'], consoleLogs: () => [], available: () => Promise.resolve({ ok: true, preference: 1 }),
@@ -42,8 +54,8 @@ beforeEach(async () => {
       return socket;
     },
   };
-  const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted: () => { reboots += 1; }, onChange: () => () => {} };
-  links = createGuestAgent({ vms, host: { slowdown: 1 }, log: quietLog, driver: (of) => (of.spec.driver === 'fake' ? driver : undefined) });
+  const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => isPaused, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted: () => { reboots += 1; }, onChange: () => () => {} };
+  links = createGuestAgent({ vms, use, host: { slowdown: 1 }, log: quietLog, driver: (of) => (of.spec.driver === 'fake' ? driver : undefined) });
 });
 afterEach(async () => {
   links.closeAll();
@@ -92,6 +104,62 @@ it('listens in the guest and reaches what listens there, until the session is lo
   (await links.listen(vm, { path }, { signal: idle, onConnection })).close();
 });
 
+it('holds the VM in use while a command, a connection out of it or into it lives, and not for what is asked in the background', async () => {
+  await links.ready(vm, idle);
+  const what = (): string[] => [...held.values()].toSorted();
+  const [command, asked, own] = await Promise.all([{ command: ['cat'] }, { command: ['cat'], background: true }, { command: ['keep', 'list'], builtin: true }]
+    .map((request) => links.exec(vm, { env: {}, stdin: true, ...request }, idle)));
+  await own!.exit;
+  await until(() => !what().includes('keep'), 'the end of the program');
+  expect(what()).toEqual(['command']);
+  const path = join(vm.dir, 'b.sock');
+  const taken: Duplex[] = [];
+  const listener = await links.listen(vm, { path }, { signal: idle, onConnection: (connection) => { taken.push(connection); } });
+  // A listener that nobody connects to is no use.
+  expect(what()).toEqual(['command']);
+  const connection = await links.dial(vm, { path }, idle);
+  await until(() => taken.length === 1, 'the connection');
+  expect(what()).toEqual(['command', `connection to ${path}`, `connection to ${path} of the guest`]);
+  connection.destroy();
+  taken[0]!.destroy();
+  listener.close();
+  await until(() => held.size === 1, 'the connections to be let go');
+  asked!.stdin.end();
+  await asked!.exit;
+  command!.stdin.end();
+  await command!.exit;
+  await until(() => held.size === 0, 'the command to be let go');
+  await failureOf(links.dial(vm, { path: join(vm.dir, 'nobody') }, idle));
+  await failureOf(links.exec(vm, { command: ['true'], env: {}, stdin: false, user: 'nobody-here' }, idle));
+  const lost = await links.exec(vm, { command: ['cat'], env: {}, stdin: true }, idle);
+  const end = failureOf(lost.exit);
+  expect(held.size).toBe(1);
+  sockets.at(-1)?.destroy();
+  await end;
+  await until(() => held.size === 0, 'the lost command to be let go');
+});
+
+it('refuses at once what a paused guest cannot answer, and what is open goes on after the pause', async () => {
+  await links.ready(vm, idle);
+  const open = await links.exec(vm, { command: ['cat'], env: {}, stdin: true }, idle);
+  isPaused = true;
+  const refused = { code: 'wrong_state', message: 'VM devbox is paused', hint: 'banger vm resume devbox' };
+  agent.child.kill('SIGSTOP');
+  try {
+    await expect(links.exec(vm, { command: ['true'], env: {}, stdin: false }, idle)).rejects.toMatchObject(refused);
+    await expect(links.dial(vm, { host: 'localhost', port: 1 }, idle)).rejects.toMatchObject(refused);
+    await expect(links.listen(vm, { host: '*', port: 0 }, { signal: idle, onConnection: () => undefined })).rejects.toMatchObject(refused);
+    await expect(links.info(vm)).rejects.toMatchObject(refused);
+    await expect(links.shutdown(vm, 'poweroff', idle)).rejects.toMatchObject(refused);
+    expect(held.size).toBe(1);
+    open.stdin.end('said while it stood still');
+  } finally {
+    agent.child.kill('SIGCONT');
+  }
+  isPaused = false;
+  expect(await collect(open)).toMatchObject({ stdout: 'said while it stood still', exit: { code: 0 } });
+});
+
 it('counts a reboot once, also one that happened while no daemon ran', async () => {
   await links.attach(vm, 'another-boot');
   await until(() => reboots === 1, 'the reboot');
@@ -122,7 +190,7 @@ it('gives a guest up that neither begins a command nor refuses it', async () => 
     connectAgent: () => openSocket(frozen.socketPath),
   };
   const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted() {}, onChange: () => () => {} };
-  const impatient = createGuestAgent({ vms, host: { slowdown: 1 }, log: quietLog, driver: () => driver, openLimitMs: 100 });
+  const impatient = createGuestAgent({ vms, use, host: { slowdown: 1 }, log: quietLog, driver: () => driver, openLimitMs: 100 });
   try {
     await impatient.ready(vm, idle);
     frozen.child.kill('SIGSTOP');

@@ -1,11 +1,12 @@
 // The `GuestAgent` capability: one link per running VM.
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { notRunning, operationFailed, timedOut } from '../../core/plugin-api.ts';
-import type { AgentInfo, GuestAgent, HostInfo, Logger, Vm, VmmDriver, Vms } from '../../core/plugin-api.ts';
+import { notRunning, operationFailed, timedOut, vmPaused } from '../../core/plugin-api.ts';
+import type { AgentInfo, GuestAgent, GuestExecRequest, HostInfo, Logger, Vm, VmmDriver, Vms, VmUse } from '../../core/plugin-api.ts';
 import { openDial, requestShutdown } from './dial-stream.ts';
 import { openExec } from './exec-stream.ts';
 import { tokenBytes } from './guest-config.ts';
+import { closeOf, heldWhile } from './held.ts';
 import { openLink } from './link.ts';
 import type { Link } from './link.ts';
 import { openListener } from './listen-stream.ts';
@@ -23,6 +24,7 @@ export const agentFiles = {
 
 export interface AgentDeps {
   readonly vms: Vms;
+  readonly use: Pick<VmUse, 'hold'>;
   readonly host: Pick<HostInfo, 'slowdown'>;
   readonly log: Logger;
   driver(vm: Vm): VmmDriver | undefined;
@@ -69,11 +71,13 @@ export function createGuestAgent(deps: AgentDeps): AgentLinks {
   const open = async (vm: Vm, bootId?: string): Promise<Link> => {
     const token = await readToken(vm);
     close(vm.id);
-    const link = openLink({ log: deps.log, connect: async (target, signal) => connect(target, signal), rebooted }, { vm, token, bootId });
+    const link = openLink({ log: deps.log, isPaused: () => deps.vms.isPaused(vm.id), connect: async (target, signal) => connect(target, signal), rebooted }, { vm, token, bootId });
     links.set(vm.id, link);
     return link;
   };
+  /** At once for a paused VM: nobody there can answer. */
   const session = async (vm: Vm, signal: AbortSignal = never, timeoutMs = defaultWaitMs * deps.host.slowdown) => {
+    if (deps.vms.isPaused(vm.id)) throw vmPaused(vm.name);
     const link = links.get(vm.id);
     if (link === undefined) throw notRunning(vm.name, 'there is no session with its guest agent');
     return link.session({ signal, timeoutMs });
@@ -116,16 +120,24 @@ export function createGuestAgent(deps: AgentDeps): AgentLinks {
     },
     async exec(vm, request, signal) {
       const found = await session(vm, signal);
-      return openWithin(`the guest of ${vm.name} to begin the command`, signal, (opening) => openExec(found.session, request, { subject: vm.name, signal: opening }));
+      const release = request.background === true ? () => undefined : deps.use.hold(vm.id, nameOf(request));
+      const begin = (opening: AbortSignal) => openExec(found.session, request, { subject: vm.name, signal: opening });
+      return heldWhile(release, () => openWithin(`the guest of ${vm.name} to begin the command`, signal, begin), ({ exit }) => exit);
     },
     async dial(vm, target, signal) {
       const found = await session(vm, signal);
-      return openWithin(`the guest of ${vm.name} to connect to ${targetText(target)}`, signal, (opening) => openDial(found.session, target, { subject: vm.name, signal: opening }));
+      const where = targetText(target);
+      const begin = (opening: AbortSignal) => openDial(found.session, target, { subject: vm.name, signal: opening });
+      return heldWhile(deps.use.hold(vm.id, `connection to ${where}`), () => openWithin(`the guest of ${vm.name} to connect to ${where}`, signal, begin), closeOf);
     },
     async listen(vm, target, { signal, onConnection }) {
       const found = await session(vm, signal);
+      const take: typeof onConnection = (connection, from) => {
+        connection.once('close', deps.use.hold(vm.id, `connection to ${targetText(target)} of the guest`));
+        onConnection(connection, from);
+      };
       return openWithin(`the guest of ${vm.name} to listen on ${targetText(target)}`, signal, (opening) =>
-        openListener(found.session, target, { subject: vm.name, signal: opening, onConnection }));
+        openListener(found.session, target, { subject: vm.name, signal: opening, onConnection: take }));
     },
     bulkSocket: (vm) => deps.driver(vm)?.bulkSocket?.(vm),
     async shutdown(vm, how, signal) {
@@ -133,6 +145,11 @@ export function createGuestAgent(deps: AgentDeps): AgentLinks {
       await requestShutdown(found.session, how, { subject: vm.name, signal });
     },
   };
+}
+
+/** For people. The words of a command may hold what is nobody's business. */
+function nameOf({ builtin, command }: GuestExecRequest): string {
+  return builtin === true ? command[0] ?? 'command' : 'command';
 }
 
 async function rememberBoot(vm: Vm, bootId: string, log: Logger): Promise<void> {

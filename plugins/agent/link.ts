@@ -10,6 +10,8 @@ export interface LinkDeps {
   connect(vm: Vm, signal: AbortSignal): Promise<Duplex>;
   /** The guest booted anew: another boot id than the one known before. */
   rebooted(vm: Vm, bootId: string): void;
+  /** Whether the guest stands still. */
+  isPaused(): boolean;
 }
 export interface LinkOptions {
   readonly vm: Vm;
@@ -89,7 +91,7 @@ class AgentLink implements Link {
 
   #begin(duplex: Duplex): void {
     this.#session = new AgentSession(duplex, {
-      token: this.#token, subject: this.#vm.name, log: this.#deps.log,
+      token: this.#token, subject: this.#vm.name, log: this.#deps.log, isPaused: () => this.#deps.isPaused(),
       onInfo: (info) => this.#onInfo(info),
       onLost: (error, closed) => {
         this.#deps.log.debug({ vm: this.#vm.name, err: error }, 'session with the guest agent ended');

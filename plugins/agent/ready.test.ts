@@ -28,7 +28,7 @@ beforeEach(async () => {
     connectAgent: () => Promise.resolve(scriptedAgent()),
   };
   const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted() {}, onChange: () => () => {} };
-  links = createGuestAgent({ vms, host: { slowdown: 1 }, log: quietLog, driver: () => driver });
+  links = createGuestAgent({ vms, use: { hold: () => () => undefined }, host: { slowdown: 1 }, log: quietLog, driver: () => driver });
 });
 afterEach(async () => {
   links.closeAll();
@@ -90,7 +90,7 @@ it('gives up the same way when there is no session yet', async () => {
   // Nothing answers the hello.
   vm = { ...vm, name: 'mute' };
   const mute: VmmDriver = { driveFormats: ['raw'], consoleLogs: () => [], available: () => Promise.resolve({ ok: true, preference: 1 }), connectAgent: () => Promise.resolve(duplexPair()[0]) };
-  links = createGuestAgent({ vms: { get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted() {}, onChange: () => () => {} }, host: { slowdown: 1 }, log: quietLog, driver: () => mute });
+  links = createGuestAgent({ vms: { get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted() {}, onChange: () => () => {} }, use: { hold: () => () => undefined }, host: { slowdown: 1 }, log: quietLog, driver: () => mute });
   await links.attach(vm, 'aaaa');
   expect(await failureOf(stop(20))).toMatchObject({ code: 'timeout' });
 });

@@ -1,11 +1,12 @@
 // Step `agent.ready`: the VM has started when its agent has said so. And the stop step that asks the guest to power off.
 import { timedOut } from '../../core/plugin-api.ts';
-import type { Step, StopStep } from '../../core/plugin-api.ts';
+import type { Step, StopStep, Vm } from '../../core/plugin-api.ts';
 import type { AgentLinks } from './guest-agent.ts';
 
 export type ReadyHandle = { readonly bootId: string };
 
-export function readyStep(agent: AgentLinks, timeoutMs: number): Step<null, ReadyHandle> {
+/** `adopted`: told of each VM that was there before the daemon. */
+export function readyStep(agent: AgentLinks, timeoutMs: number, adopted: (vm: Vm) => void = () => undefined): Step<null, ReadyHandle> {
   return {
     name: 'agent.ready',
     phase: 'ready',
@@ -23,6 +24,8 @@ export function readyStep(agent: AgentLinks, timeoutMs: number): Step<null, Read
     },
     async adopt({ vm }, _plan, handle) {
       await agent.attach(vm, handle.bootId);
+      // The host may have slept while no daemon ran.
+      adopted(vm);
     },
   };
 }

@@ -28,6 +28,19 @@ describe('hello', () => {
     expect(new Set(guest.hellos().map((nonce) => nonce.toString('hex'))).size).toBe(guest.hellos().length);
   });
 
+  it('waits once in a guest that stands still, and is repeated when that goes on', async () => {
+    let isPaused = true;
+    let asked = 0;
+    const guest = createGuest(5, () => {
+      asked += 1;
+      return isPaused;
+    });
+    await until(() => asked > 3, 'the time of some repetitions');
+    expect(guest.hellos()).toHaveLength(1);
+    isPaused = false;
+    await until(() => guest.hellos().length > 1, 'the next hello');
+  });
+
   it('begins anew when an agent says that it starts, and streams are lost', async () => {
     const guest = await openGuest();
     const opening = run(guest.session, ['true']);

@@ -31,6 +31,8 @@ export interface SessionOptions {
   readonly onLost: (error: BangerError, closed: boolean) => void;
   /** Hello again when unanswered: it may have been sent into a machine that was just reset. @default 5000 */
   readonly helloRepeatMs?: number;
+  /** Whether the guest stands still: one hello then waits for it, and no more. */
+  readonly isPaused?: () => boolean;
 }
 
 const nonceBytes = 16;
@@ -78,6 +80,7 @@ export class AgentSession {
   #openedAt = 0;
   /** Whatever the guest says, no hello goes out before this. Milliseconds since the epoch. */
   #holdUntil = 0;
+  #greeted = false;
 
   constructor(duplex: Duplex, options: SessionOptions) {
     this.#duplex = duplex;
@@ -167,6 +170,8 @@ export class AgentSession {
   #hello(): void {
     if (this.#state === 'closed') return;
     clearTimeout(this.#timer);
+    if (this.#state === 'hello' && this.#greeted && this.#options.isPaused?.() === true) return this.#after(this.#options.helloRepeatMs ?? 5000);
+    this.#greeted = true;
     this.#state = 'hello';
     this.#holdUntil = 0;
     this.#nonce = randomBytes(nonceBytes);

@@ -28,7 +28,7 @@ export interface Guest {
 }
 
 /** The host's session is there; its hello is not answered. */
-export function createGuest(helloRepeatMs = 60_000): Guest {
+export function createGuest(helloRepeatMs = 60_000, isPaused: () => boolean = () => false): Guest {
   const [hostEnd, pipe] = duplexPair();
   const infos: BootInfo[] = [];
   const losses: { error: BangerError; closed: boolean }[] = [];
@@ -36,7 +36,7 @@ export function createGuest(helloRepeatMs = 60_000): Guest {
   pipe.on('data', (chunk: Buffer) => parts.push(chunk));
   pipe.on('error', () => {});
   const session = new AgentSession(hostEnd, {
-    token: testToken, subject: 'devbox', log: quietLog, helloRepeatMs,
+    token: testToken, subject: 'devbox', log: quietLog, helloRepeatMs, isPaused,
     onInfo: (info) => { infos.push(info); }, onLost: (error, closed) => { losses.push({ error, closed }); },
   });
   sessions.push(session);

@@ -1,0 +1,75 @@
+import { expect, it, onTestFinished } from 'vitest';
+import type { Vm } from '../../core/plugin-api.ts';
+import { createClockWatch, hostClocks } from './clock-watch.ts';
+import { quietLog, until } from './test-agent.ts';
+
+function world() {
+  const host = { bootMs: 9_000_000, awakeMs: 1_000_000 };
+  const paused = new Set(['still']);
+  const asked: string[] = [];
+  let looks = 0;
+  let failures = 0;
+  const all = ['one', 'two', 'still', 'stopped'].map((id) => ({ id, name: id }) as Vm);
+  const watch = createClockWatch({
+    vms: {
+      get: (id) => all.find((vm) => vm.id === id), list: () => all, isRunning: (id) => id !== 'stopped', isPaused: (id) => paused.has(id),
+    },
+    clocks: { bootMs: () => { looks += 1; return host.bootMs; }, awakeMs: () => host.awakeMs },
+    sync: async (vm) => {
+      asked.push(vm.id);
+      if (failures-- > 0) throw new Error('no answer');
+    },
+    log: quietLog, lookMs: 1,
+  });
+  const control = new AbortController();
+  const done = watch.run(control.signal);
+  onTestFinished(async () => {
+    control.abort();
+    await done;
+  });
+  /** The watch has looked at the clocks a few times since. */
+  const looked = async (): Promise<void> => {
+    const from = looks;
+    await until(() => looks > from + 3, 'the next looks');
+  };
+  return { host, asked, watch, looked, fail: (times: number) => { failures = times; } };
+}
+
+it('looks at the clocks of all VMs that run once the host has slept, and not before', async () => {
+  const { host, asked, looked } = world();
+  host.bootMs += 5_000;
+  host.awakeMs += 5_000;
+  await looked();
+  // The two are not read at the same moment, and one of them is coarse.
+  host.bootMs += 900;
+  await looked();
+  expect(asked).toEqual([]);
+  host.bootMs += 3_600_000;
+  await looked();
+  expect(asked.toSorted()).toEqual(['one', 'two']);
+  await looked();
+  expect(asked).toHaveLength(2);
+});
+
+it('looks at one that is due, and tries again a few times', async () => {
+  const { asked, watch, looked, fail } = world();
+  fail(2);
+  watch.due('one');
+  watch.due('still');
+  watch.due('deleted');
+  await until(() => asked.length === 3, 'the third try');
+  await looked();
+  expect(asked).toEqual(['one', 'one', 'one']);
+  fail(100);
+  watch.due('two');
+  await until(() => asked.length === 6, 'the last try');
+  await looked();
+  expect(asked).toEqual(['one', 'one', 'one', 'two', 'two', 'two']);
+});
+
+it("reads the host's clocks", () => {
+  const ahead = hostClocks.bootMs() - hostClocks.awakeMs();
+  // Read one after the other, and /proc/uptime counts hundredths of a second.
+  expect(ahead).toBeGreaterThan(-1_000);
+  expect(Number.isFinite(ahead)).toBe(true);
+});

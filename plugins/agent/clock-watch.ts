@@ -1,0 +1,72 @@
+// Looks after the clocks of all guests: when the host has slept, and where a guest could not be asked before.
+import { readFileSync } from 'node:fs';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Logger, Vm, Vms } from '../../core/plugin-api.ts';
+import type { HostClocks } from './clock.ts';
+
+export interface ClockWatchDeps {
+  readonly vms: Pick<Vms, 'get' | 'list' | 'isRunning' | 'isPaused'>;
+  readonly clocks: Pick<HostClocks, 'bootMs' | 'awakeMs'>;
+  readonly sync: (vm: Vm, signal: AbortSignal) => Promise<void>;
+  readonly log: Logger;
+  /** Between two looks at the host's clocks. @default 5000 */
+  readonly lookMs?: number;
+}
+export interface ClockWatch {
+  /** The VM's clock is looked at soon, a few times if need be. */
+  due(vmId: string): void;
+  /** Until the signal fires. */
+  run(signal: AbortSignal): Promise<void>;
+}
+
+/** For less no guest is woken. */
+const sleptMs = 1_000;
+const maxTries = 3;
+const atOnce = 8;
+const defaultLookMs = 5_000;
+
+export const hostClocks: HostClocks = {
+  wallMs: () => Date.now(),
+  // CLOCK_BOOTTIME, which Node does not give.
+  bootMs: () => Number.parseFloat(readFileSync('/proc/uptime', 'latin1')) * 1_000,
+  awakeMs: () => Number(process.hrtime.bigint()) / 1e6,
+};
+
+export function createClockWatch({ vms, clocks, sync, log, lookMs = defaultLookMs }: ClockWatchDeps): ClockWatch {
+  /** Tries left, by VM id. */
+  const due = new Map<string, number>();
+  const attempt = async (id: string, signal: AbortSignal): Promise<void> => {
+    const triesLeft = (due.get(id) ?? 1) - 1;
+    due.delete(id);
+    const vm = vms.get(id);
+    // The end of a pause sets the clock.
+    if (vm === undefined || !vms.isRunning(id) || vms.isPaused(id)) return;
+    try {
+      await sync(vm, signal);
+    } catch (error) {
+      log.debug({ vm: vm.name, err: error }, 'the clock of the guest could not be looked at');
+      if (triesLeft > 0 && !due.has(id)) due.set(id, triesLeft);
+    }
+  };
+  const attemptAll = async (signal: AbortSignal): Promise<void> => {
+    const queue = [...due.keys()].values();
+    const worker = async (): Promise<void> => { for (const id of queue) if (!signal.aborted) await attempt(id, signal); };
+    await Promise.all(Array.from({ length: Math.min(atOnce, due.size) }, worker));
+  };
+  return {
+    due: (vmId) => void due.set(vmId, maxTries),
+    async run(signal) {
+      const aheadMs = (): number => clocks.bootMs() - clocks.awakeMs();
+      for (let before = aheadMs(); !signal.aborted;) {
+        await delay(lookMs, undefined, { signal, ref: false }).catch(() => undefined);
+        const now = aheadMs();
+        if (now - before > sleptMs) {
+          log.info({ sleptMs: Math.round(now - before) }, 'the host slept, so the clocks of the guests are looked at');
+          for (const { id } of vms.list()) due.set(id, maxTries);
+        }
+        before = now;
+        await attemptAll(signal);
+      }
+    },
+  };
+}
