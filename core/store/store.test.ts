@@ -103,6 +103,20 @@ describe('migrations', () => {
 });
 
 describe('VMs', () => {
+  it('of the first schema keep their end, of which the time and the details were not known', () => {
+    const dir = tempDir();
+    const old = openDatabase(dir, migrations.slice(0, 1));
+    old.prepare('INSERT INTO vms (id, name, slot, spec, created_at, end_reason) VALUES (?, ?, ?, ?, ?, ?)').run('a', 'devbox', 1, JSON.stringify(spec), createdAt, 'guest-panic');
+    old.close();
+    const { vms } = open(dir);
+    expect(vms.get('a')).toMatchObject({ endReason: 'guest-panic' });
+    expect(vms.get('a')).not.toHaveProperty('ended');
+    vms.update('a', { ended: { at: createdAt, detail: ['crash'] } });
+    expect(vms.get('a')?.ended).toEqual({ at: createdAt, detail: ['crash'] });
+    vms.update('a', { endReason: undefined, ended: undefined });
+    expect(vms.get('a')).not.toHaveProperty('ended');
+  });
+
   it('come back as they were, and fields can be cleared', () => {
     const { vms } = open();
     vms.insert({ id: 'a', name: 'devbox', slot: 1, spec, createdAt, lease: true });
