@@ -30,7 +30,7 @@ const names = [
   'ping', 'plugin.cli', 'plugin.list', 'rpc.discover', 'rpc.hello', 'shutdown', 'ssh.config', 'stats.metrics',
   'vm.console', 'vm.copy', 'vm.create', 'vm.create.begin', 'vm.create.cancel', 'vm.create.status',
   'vm.delete', 'vm.exec', 'vm.exec.detach', 'vm.exec.list', 'vm.exec.logs', 'vm.health',
-  'vm.kill', 'vm.list', 'vm.logs', 'vm.pause', 'vm.ping', 'vm.plan', 'vm.port.add', 'vm.port.list', 'vm.port.rm', 'vm.ports', 'vm.restart', 'vm.resume', 'vm.set', 'vm.show', 'vm.ssh', 'vm.start', 'vm.stats', 'vm.stop',
+  'vm.kill', 'vm.list', 'vm.logs', 'vm.pause', 'vm.ping', 'vm.plan', 'vm.port.add', 'vm.port.list', 'vm.port.rm', 'vm.ports', 'vm.recover', 'vm.restart', 'vm.resume', 'vm.set', 'vm.show', 'vm.ssh', 'vm.start', 'vm.stats', 'vm.stop',
   'vm.workspace.export', 'vm.workspace.prepare', 'vm.workspace.pull', 'vm.workspace.status',
 ];
 /** Names kept for what is not built yet: nothing else may take them meanwhile. */
