@@ -9,7 +9,7 @@ import type { AutoForwardsDeps } from './auto-forwards.ts';
 import { HostAccess } from './host-access.ts';
 import type { HostAccessDeps } from './host-access.ts';
 import type { GuestListeners } from '../stats/capability.ts';
-import { wantedForwards } from './wanted.ts';
+import { guestHostOf } from './wanted.ts';
 
 export interface VmPortsDeps extends AutoForwardsDeps, HostAccessDeps {
   readonly listeners: GuestListeners;
@@ -72,7 +72,7 @@ export class VmPorts {
     return this.#alone('vm.port.add', async () => {
       const { forwards } = this.#deps;
       if (this.#added().length >= maxAdded) throw operationFailed(`${maxAdded} added ports are all a VM gets`, { hint: `banger vm port rm ${this.#vm.name} PORT` });
-      const guestHost = request.protocol === 'tcp' ? await this.#guestHost(request.guestPort) : undefined;
+      const guestHost = await this.#guestHost(request);
       const forward = await forwards.open(this.#vm, { ...request, guestHost, source: 'added' });
       try {
         await this.#save();
@@ -131,11 +131,11 @@ export class VmPorts {
   }
 
   /** Where the port listens now; nothing is known of one that does not yet, and of a guest that does not say. */
-  async #guestHost(guestPort: number): Promise<string | undefined> {
+  async #guestHost({ protocol, guestPort }: PortRequest): Promise<string | undefined> {
     try {
       const signal = AbortSignal.any([this.#gone.signal, AbortSignal.timeout(this.#deps.askLimitMs)]);
       const { listeners } = await this.#deps.listeners.list(this.#vm, signal);
-      return wantedForwards(listeners).forwards.find((wanted) => wanted.guestPort === guestPort)?.guestHost;
+      return guestHostOf(listeners, protocol, guestPort);
     } catch (error) {
       this.#deps.log.debug({ vm: this.#vm.name, err: error }, 'the guest does not tell what listens');
       return undefined;

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import type { ListenerSnapshot } from '../stats/capability.ts';
-import { dialHost, wantedForwards } from './wanted.ts';
+import { dialHost, guestHostOf, wantedForwards } from './wanted.ts';
 
 const tcp = (address: string, port: number): ListenerSnapshot['listeners'][number] => ({ protocol: 'tcp', address, port, uid: 0 });
 
@@ -21,4 +21,11 @@ test('each TCP port once, by number; UDP and the way to the host are no forwards
     forwards: [{ guestPort: 80, guestHost: '127.0.0.1' }, { guestPort: 3000, guestHost: '127.0.0.1' }, { guestPort: 9000, guestHost: '10.0.3.15' }],
     unforwarded: [{ protocol: 'tcp', guestPort: 70, why: 'the guest listens on a link-local address only' }],
   });
+});
+
+test('of one port, TCP and UDP apart', () => {
+  const listeners = [tcp('10.0.3.15', 53), { ...tcp('0.0.0.0', 53), protocol: 'udp' as const }];
+  expect(guestHostOf(listeners, 'tcp', 53)).toBe('10.0.3.15');
+  expect(guestHostOf(listeners, 'udp', 53)).toBe('127.0.0.1');
+  expect(guestHostOf(listeners, 'udp', 54)).toBeUndefined();
 });

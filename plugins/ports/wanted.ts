@@ -35,6 +35,11 @@ export function wantedForwards(listeners: ListenerSnapshot['listeners']): Wanted
   return { forwards, unforwarded };
 }
 
+/** The way to one port; undefined where nothing listens on it. */
+export function guestHostOf(listeners: ListenerSnapshot['listeners'], protocol: 'tcp' | 'udp', port: number): string | undefined {
+  return dialHost(listeners.filter((one) => one.protocol === protocol && one.port === port).map(({ address }) => plainAddress(address)));
+}
+
 /** The way to a listener on these addresses of the guest: its loopback where that leads there, else the address itself. */
 export function dialHost(addresses: readonly string[]): string | undefined {
   const has = (address: string): boolean => addresses.includes(address);

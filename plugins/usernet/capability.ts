@@ -19,14 +19,14 @@ export interface PortForward {
   readonly address: string;
   readonly hostPort: number;
   readonly guestPort: number;
-  /** Where in the guest a TCP connection is made: an address, or `localhost` (127.0.0.1, then ::1). UDP goes to 127.0.0.1. */
+  /** Where in the guest: an address, or `localhost`, which is 127.0.0.1, then, for TCP, ::1. */
   readonly guestHost: string;
   readonly source: ForwardSource;
 }
 export interface ForwardRequest {
   readonly protocol: 'tcp' | 'udp';
   readonly guestPort: number;
-  /** @default localhost; TCP only */
+  /** @default localhost */
   readonly guestHost?: string | undefined;
   /** @default the VM's own */
   readonly address?: string | undefined;

@@ -71,10 +71,10 @@ function guestProcess(request: GuestExecRequest, isReading: boolean): GuestProce
   };
 }
 
-async function start(options: { readonly isReading?: boolean; readonly fails?: boolean } = {}): Promise<{ port: number; calls(): number }> {
+async function start(options: { readonly isReading?: boolean; readonly fails?: boolean; readonly guestHost?: string } = {}): Promise<{ port: number; calls(): number }> {
   let calls = 0;
   const forward = createUdpForward({
-    vm, log, used: () => { used += 1; }, target: () => ({ guestHost: '127.0.0.1', guestPort: 5353 }),
+    vm, log, used: () => { used += 1; }, target: () => ({ guestHost: options.guestHost ?? 'localhost', guestPort: 5353 }),
     agent: {
       exec: async (_, request) => {
         calls += 1;
@@ -114,6 +114,12 @@ test('nothing runs in the guest before the first datagram, which is not lost', a
   one.send('hello', port, address);
   await expect.poll(() => guests[0]?.records, limit).toEqual([{ client: 1, data: 'hello' }]);
   expect(guests[0]?.request).toEqual({ command: ['udp', '5353'], builtin: true, env: {}, stdin: true, background: true });
+});
+
+test('goes to the address in the guest that it is told', async () => {
+  const { port } = await start({ guestHost: '10.0.3.15' });
+  await say(await client(), port, 'hello');
+  expect(guests[0]?.request.command).toEqual(['udp', '5353', '10.0.3.15']);
 });
 
 test('gives each client its own answers, also when records come in pieces', async () => {
@@ -188,13 +194,16 @@ test('one that cannot be begun is asked for once a second at most', async () => 
   await expect.poll(() => { one.send('x', port, address); return calls(); }, limit).toBe(2);
 });
 
-test('nonsense of the guest ends its side', async () => {
+test('what is longer than a datagram, or for nobody, is passed over', async () => {
   const { port } = await start();
   const one = await client();
   await say(one, port, 'hello');
-  guests[0]!.raw(Buffer.from([0xff, 0xff, 1, 0]));
-  await expect.poll(() => guests[0]!.hungUp, limit).toBe(true);
-  expect(warnings).toEqual(['the guest sent a datagram that cannot be one']);
+  const answer = said(one);
+  guests[0]!.send(1, Buffer.alloc(65_508));
+  guests[0]!.send(2, 'for nobody');
+  guests[0]!.send(1, Buffer.alloc(65_507, 'x'));
+  expect(await answer).toHaveLength(65_507);
+  expect([guests[0]!.hungUp, warnings]).toEqual([false, []]);
 });
 
 test('closing ends the guest\'s side and frees the port; before it listens, too', async () => {

@@ -3,6 +3,7 @@
 // Datagrams may be lost, as everywhere: what comes while the guest's side is begun, or faster than it takes them, is dropped beyond small buffers.
 import { createSocket } from 'node:dgram';
 import type { RemoteInfo, Socket } from 'node:dgram';
+import { isIP } from 'node:net';
 import type { GuestAgent, GuestProcess, Logger, Vm } from '../../core/plugin-api.ts';
 import type { GuestPort, HostListener } from './tcp-forward.ts';
 
@@ -24,7 +25,7 @@ const maxReplyBytes = 1024 * 1024;
 const openLimitMs = 15_000;
 /** After the guest's side has ended or could not be begun. */
 const pauseMs = 1000;
-/** Of IPv4: 65535 less two headers. */
+/** Of IPv4: 65535 less two headers; a guest may say more. */
 const maxDatagram = 65_507;
 const headerBytes = 4;
 
@@ -115,10 +116,12 @@ class UdpForward implements HostListener {
       return;
     }
     this.#guest = 'opening';
-    const guestPort = target().guestPort;
+    const { guestPort, guestHost } = target();
+    // A numeric address, or the default, which is 127.0.0.1.
+    const words = ['udp', String(guestPort), ...(isIP(guestHost) === 0 ? [] : [guestHost])];
     try {
       const signal = AbortSignal.any([this.#gone.signal, AbortSignal.timeout(openLimitMs)]);
-      const process = await agent.exec(vm, { command: ['udp', String(guestPort)], builtin: true, env: {}, stdin: true, background: true }, signal);
+      const process = await agent.exec(vm, { command: words, builtin: true, env: {}, stdin: true, background: true }, signal);
       this.#guest = process;
       if (this.#gone.signal.aborted) return this.#endGuest();
       this.#serve(process);
@@ -136,28 +139,21 @@ class UdpForward implements HostListener {
     process.stderr.on('error', () => undefined);
     process.stderr.resume();
     process.stdout.on('data', (chunk: Buffer) => {
-      const next = this.#fromGuest(rest.length === 0 ? chunk : Buffer.concat([rest, chunk]));
-      if (next !== undefined) {
-        rest = next;
-        return;
-      }
-      this.#options.log.warn({ vm: this.#options.vm.name }, 'the guest sent a datagram that cannot be one');
-      over();
+      rest = this.#fromGuest(rest.length === 0 ? chunk : Buffer.concat([rest, chunk]));
     });
     process.exit.then(over, over);
     for (const record of this.#waiting.splice(0)) process.stdin.write(record);
   }
 
-  /** Sends on what is whole, and gives back the rest; undefined for nonsense. */
-  #fromGuest(bytes: Buffer): Buffer | undefined {
+  /** Sends on what is whole, and gives back the rest. */
+  #fromGuest(bytes: Buffer): Buffer {
     let at = 0;
     while (bytes.length - at >= headerBytes) {
       const length = bytes.readUInt16LE(at);
-      if (length > maxDatagram) return undefined;
       const end = at + headerBytes + length;
       if (end > bytes.length) break;
       const client = this.#byId.get(bytes.readUInt16LE(at + 2));
-      const isRoom = this.#socket.getSendQueueSize() < maxReplyBytes;
+      const isRoom = length <= maxDatagram && this.#socket.getSendQueueSize() < maxReplyBytes;
       // An address that does not answer any more is told by the callback, and is no affair of the others.
       if (client !== undefined && isRoom && !this.#gone.signal.aborted) this.#socket.send(bytes.subarray(at + headerBytes, end), client.port, client.address, () => undefined);
       at = end;
