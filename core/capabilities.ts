@@ -92,7 +92,7 @@ export interface Vms {
   running(ref: string, signal: AbortSignal): Promise<Vm>;
 }
 /** `killed`: by a call of ours. `vmm-killed`: by somebody else. `disk-full`: of the host, and the VMM ended of it. */
-export type VmEndReason = 'guest-poweroff' | 'guest-panic' | 'stopped' | 'killed' | 'vmm-killed' | 'out-of-memory' | 'vmm-died' | 'disk-full' | 'unknown';
+export type VmEndReason = 'guest-poweroff' | 'guest-panic' | 'stopped' | 'unused' | 'killed' | 'vmm-killed' | 'out-of-memory' | 'vmm-died' | 'disk-full' | 'unknown';
 /** What a driver knows of an end beyond the reason. */
 export interface VmEndDetail {
   /** Lines for people: first what the reason is in particular, then what it is known from, such as the console's last lines; the guest may have written them. */

@@ -7,7 +7,7 @@ const maxLineLength = 240;
 const maxReasonLength = 200;
 
 const words: Readonly<Record<VmEndReason, string | undefined>> = {
-  'guest-poweroff': 'guest poweroff', 'guest-panic': 'guest panic', stopped: undefined, killed: 'killed', 'vmm-killed': 'VMM killed',
+  'guest-poweroff': 'guest poweroff', 'guest-panic': 'guest panic', stopped: undefined, unused: 'unused', killed: 'killed', 'vmm-killed': 'VMM killed',
   'out-of-memory': 'out of memory', 'vmm-died': 'VMM died', 'disk-full': 'the disk of the host is full', unknown: 'ended while no daemon ran',
 };
 
@@ -29,5 +29,6 @@ function escapeLine(line: string): string {
 export function endText(end: VmEnd): string | undefined {
   const [particular] = end.detail ?? [];
   const text = words[end.reason];
+  if (end.reason === 'unused') return `unused ${particular ?? ''}`.trimEnd().slice(0, maxReasonLength);
   return text === undefined || particular === undefined ? text : `${text}: ${particular}`.slice(0, maxReasonLength);
 }

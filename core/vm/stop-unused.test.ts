@@ -31,7 +31,7 @@ it('stops a VM that nobody uses, whatever detached commands have ended in it, an
   const { daemon, stop } = await unusedVm({ script: `echo '${line('ended')}'; echo '${line('lost')}'` });
   expect(await stop(hourMs + 1)).toBe('in use');
   expect(await stop()).toBe('stopped');
-  expect(await state(daemon)).toBe('stopped');
+  expect((await daemon.call('vm.show', { ref: 'devbox' })).vm).toMatchObject({ state: 'stopped', stateReason: 'unused for 60 min', end: { reason: 'unused' } });
   expect(await stop()).toBe('not running');
   await daemon.call('vm.delete', { ref: 'devbox' });
   expect(await stop()).toBe('not running');

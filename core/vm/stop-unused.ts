@@ -39,8 +39,8 @@ export async function stopUnused(ctx: VmContext, id: string, { unusedForMs, sign
     if (record === undefined || !isUp(ctx, id)) return 'not running';
     if (isUsed()) return 'in use';
     const scope = backgroundScope(ctx.log);
-    scope.log.info({ vm: record.name, unusedMs: Math.round(ctx.use.unusedMs(id)) }, 'stopping a VM that nobody uses');
-    await stopLocked(ctx, record, scope);
+    scope.log.debug({ vm: record.name, unusedMs: Math.round(ctx.use.unusedMs(id)) }, 'stopping a VM that nobody uses');
+    await stopLocked(ctx, record, scope, () => ({ reason: 'unused', detail: [`for ${timeText(unusedForMs)}`] }));
     return 'stopped';
   };
   const stopped = stop().finally(release);
@@ -50,4 +50,9 @@ export async function stopUnused(ctx: VmContext, id: string, { unusedForMs, sign
 
 function isUp(ctx: VmContext, id: string): boolean {
   return ctx.store.vms.get(id)?.published === true && liveProcess(ctx, id) !== undefined;
+}
+
+function timeText(ms: number): string {
+  const minutes = Math.floor(ms / 60_000);
+  return minutes < 2 ? `${Math.round(ms / 1000)} s` : minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h`;
 }

@@ -1,7 +1,7 @@
 // Ends a running VM: graceful steps, each bounded, until its process is gone; then the reverse path.
 import { setTimeout as delay } from 'node:timers/promises';
 import type { VmView } from '../api.ts';
-import type { VmEndReason } from '../capabilities.ts';
+import type { VmEnd, VmEndReason } from '../capabilities.ts';
 import { timedOut } from '../errors.ts';
 import { bound } from '../lifecycle/deadline.ts';
 import type { StopStepRegistration } from '../lifecycle/registrations.ts';
@@ -16,6 +16,7 @@ import { resumeLocked } from './pause.ts';
 import { viewOf } from './view.ts';
 
 const pollMs = 20;
+type EndReason = VmEndReason | (() => VmEnd);
 
 /** Stops a VM; does nothing but clear leftovers when it does not run. @throws undo_failed */
 export function stopVm(ctx: VmContext, ref: string, call: CallContext): Promise<VmView> {
@@ -26,7 +27,7 @@ export function stopVm(ctx: VmContext, ref: string, call: CallContext): Promise<
 }
 
 /** Stop under the VM's lock. Cancelling the call has no effect from here on: half a stop helps nobody. */
-export async function stopLocked(ctx: VmContext, record: VmRecord, call: Pick<CallContext, 'opId' | 'log' | 'stage'>): Promise<void> {
+export async function stopLocked(ctx: VmContext, record: VmRecord, call: Pick<CallContext, 'opId' | 'log' | 'stage'>, endReason: EndReason = 'stopped'): Promise<void> {
   const vm = ctx.toVm(record);
   const process = liveProcess(ctx, record.id);
   if (process !== undefined) {
@@ -39,7 +40,7 @@ export async function stopLocked(ctx: VmContext, record: VmRecord, call: Pick<Ca
       await ask(ctx, { registration, vm, process }, call);
     }
   }
-  await endLocked(ctx, record, { call, endReason: 'stopped' });
+  await endLocked(ctx, record, { call, endReason });
 }
 
 /** Only a guest that runs can power off. One that cannot be resumed is ended all the same. */
@@ -55,7 +56,7 @@ async function resumeForStop(ctx: VmContext, record: VmRecord, call: Pick<CallCo
 /** The reverse path of a run, under the VM's lock. @throws undo_failed */
 export async function endLocked(
   ctx: VmContext, record: VmRecord,
-  { call, endReason }: { readonly call: Pick<CallContext, 'opId' | 'log'>; readonly endReason: VmEndReason }): Promise<void> {
+  { call, endReason }: { readonly call: Pick<CallContext, 'opId' | 'log'>; readonly endReason: EndReason }): Promise<void> {
   const problems = await ctx.lifecycle.stop(record, { reason: 'stop', opId: call.opId, log: call.log, endReason });
   if (problems.length > 0) throw undoFailed(record, problems);
 }
