@@ -69,7 +69,7 @@ export const vmView = z.object({
   process: z.object({ pid: z.number() }).optional(),
   lastError: z.object({ code: z.string(), message: z.string(), opId: z.string().optional() }).optional(),
   end: z.object({
-    reason: z.string().describe('guest-poweroff, guest-panic, stopped, killed, vmm-killed, out-of-memory, vmm-died, disk-full or unknown'),
+    reason: z.string().describe('guest-poweroff, guest-panic, stopped, unused, killed, vmm-killed, out-of-memory, vmm-died, disk-full or unknown'),
     at: z.string(), detail: z.array(z.string()).readonly().optional().describe('Lines for people; the guest may have written any of them'),
   }).optional().describe('How the last run ended; not while it runs'),
   sections: z.record(z.string(), z.unknown()),

@@ -41,7 +41,7 @@ describe('by its guest', () => {
     const view = await stopped();
     expect(view.stateReason).toBe('guest panic: sysrq triggered crash');
     expect(view).toMatchObject({ reboots: 1, end: { reason: 'guest-panic' } });
-    expect(Math.abs(Date.parse(view.end!.at) - Date.now())).toBeLessThan(300_000);
+    expect(Date.parse(view.end!.at)).toBeGreaterThan(Date.parse(view.startedAt!));
     expect(view.end!.detail).toHaveLength(21);
     expect(view.end!.detail!.join('\n')).toMatch(/Kernel panic - not syncing: sysrq triggered crash|sysrq_handle_crash|Kernel Offset/);
     expect((await host.ok(['vm', 'logs', 'end'])).out).toContain('Kernel panic - not syncing: sysrq triggered crash');
@@ -144,6 +144,6 @@ describe('recover', () => {
     expect((await host.vm('end')).state).toBe('stopped');
     await host.ok(['vm', 'start', 'end']);
     expect((await host.ok(['vm', 'exec', 'end', '--', 'sh', '-c', 'cat /root/kept; ls /etc/changed 2>&1; true'])).out).toMatch(/^kept\n.*(No such file|cannot access)/);
-    expect((await host.ok(['doctor', '--leaks'])).out).not.toMatch(/leak:/);
+    expect((await host.ok(['doctor', '--leaks'])).out).toBe('Nothing is left behind\n');
   });
 });
