@@ -61,7 +61,7 @@ export const vmCommands: readonly CommandDef[] = [
   defineCommand({ path: ['vm', 'restart'], summary: 'Stop and start VMs', args: [refs], details: manyRefs, flags: [quiet], load: () => import('./commands/vm-restart.ts') }),
   defineCommand({
     path: ['vm', 'pause'], summary: 'Hold VMs still: they keep their memory and use no CPU', args: [refs], flags: [quiet], load: () => import('./commands/vm-pause.ts'),
-    details: `What needs the guest is refused until vm resume; commands and connections that are open wait. Stop, kill and delete work.\n${manyRefs}`,
+    details: `What needs the guest is refused until vm resume; commands and connections that are open wait; a copy under way gives up after its own limit. Stop, kill and delete work.\n${manyRefs}`,
   }),
   defineCommand({
     path: ['vm', 'resume'], summary: 'Let paused VMs go on', args: [refs], details: `The clock of the guest is set as well.\n${manyRefs}`, flags: [quiet], load: () => import('./commands/vm-resume.ts'),
