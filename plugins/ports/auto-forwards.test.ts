@@ -106,18 +106,26 @@ test('a port that somebody has is told of with the holder, and had once it is fr
   expect(here.forwards.unforwarded(here.vm)).toEqual([]);
 });
 
-test('what is published needs no automatic forward; where that ends, it comes', async () => {
+test('what is published at its own number needs no automatic forward; where that ends, it comes', async () => {
   const here = await world();
   const address = addressOf(here.vm);
   const [port, other] = [await freePort(address), await freePort(address)];
+  const kinds = (): string[] => here.forwards.list(here.vm).map(({ hostPort, source }) => `${hostPort} ${source}`).sort();
+  const publish = async (...rules: (readonly [hostPort: number, guestPort: number])[]): Promise<void> => {
+    await here.forwards.replace(here.vm, rules.map(([hostPort, guestPort]) => ({ address, hostPort, guestPort })));
+    here.auto.again();
+  };
   here.listeners.say(listening(port));
-  await expect.poll(() => ports(here), limit).toEqual([port]);
-  await here.forwards.replace(here.vm, [{ address, hostPort: other, guestPort: port }]);
-  here.auto.again();
-  await expect.poll(() => ports(here), limit).toEqual([other]);
-  await here.forwards.replace(here.vm, []);
-  here.auto.again();
-  await expect.poll(() => ports(here), limit).toEqual([port]);
+  await expect.poll(kinds, limit).toEqual([`${port} auto`]);
+  await publish([other, port]);
+  await expect.poll(kinds, limit).toEqual([`${port} auto`, `${other} published`].sort());
+  await publish([port, port]);
+  await expect.poll(kinds, limit).toEqual([`${port} published`]);
+  // The number leads elsewhere: that is said.
+  await publish([port, other]);
+  await expect.poll(() => here.forwards.unforwarded(here.vm).map(({ why }) => why), limit).toEqual([`Port ${address}:${port} is busy: VM devbox (published) listens there`]);
+  await publish();
+  await expect.poll(kinds, limit).toEqual([`${port} auto`]);
 });
 
 test('watches again when the guest\'s agent comes anew; forwards stay until it says otherwise', async () => {

@@ -124,11 +124,11 @@ export class AutoForwards {
     ]);
   }
 
-  /** Those not offered otherwise; of too many, first those that are forwarded already. */
+  /** Those not offered at their own number otherwise; of too many, first those that are forwarded already. */
   #choose(all: readonly WantedForward[]): { readonly kept: readonly WantedForward[]; readonly over: readonly WantedForward[] } {
     const mine = this.#deps.address(this.#vm);
     const current = this.#deps.forwards.list(this.#vm).filter((forward) => forward.protocol === 'tcp');
-    const offered = new Set(current.filter((forward) => forward.source !== 'auto' && [mine, '0.0.0.0'].includes(forward.address)).map((forward) => forward.guestPort));
+    const offered = new Set(current.filter((forward) => isOffer(forward, mine)).map((forward) => forward.guestPort));
     const autos = new Set(current.filter((forward) => forward.source === 'auto').map((forward) => forward.guestPort));
     const left = all.filter(({ guestPort }) => !offered.has(guestPort));
     const ordered = left.length <= maxAuto ? left : [...left.filter(({ guestPort }) => autos.has(guestPort)), ...left.filter(({ guestPort }) => !autos.has(guestPort))];
@@ -161,4 +161,8 @@ export class AutoForwards {
     if (over > 0 && this.#over === 0) this.#deps.log.warn({ vm: this.#vm.name, over }, 'the guest listens on more ports than are forwarded');
     this.#over = over;
   }
+}
+
+function isOffer({ source, address, hostPort, guestPort }: PortForward, mine: string): boolean {
+  return source !== 'auto' && hostPort === guestPort && (address === mine || address === '0.0.0.0');
 }

@@ -1,6 +1,6 @@
 // vm.port.add, vm.port.rm and vm.port.list.
 import type { z } from 'zod';
-import { isBangerError, notRunning, unsupported } from '../../core/plugin-api.ts';
+import { isBangerError, unsupported } from '../../core/plugin-api.ts';
 import type { RpcMethod, Vm, Vms } from '../../core/plugin-api.ts';
 import type { PortForwards } from '../usernet/capability.ts';
 import type { PortsByVm } from './ports-by-vm.ts';
@@ -57,8 +57,8 @@ async function listOne(deps: MethodDeps, vm: Vm, signal: AbortSignal): Promise<L
     // Also waits for a daemon that has just come up to have the VM's ports again.
     await deps.vms.running(vm.id, signal);
   } catch (error) {
-    if (!isBangerError(error)) throw error;
-    const { code, message, hint } = error.code === 'not_running' ? error : notRunning(vm.name, 'it is not up');
+    if (!isBangerError(error) || signal.aborted) throw error;
+    const { code, message, hint } = error;
     return { ...entry, error: { code, message, ...(hint === undefined ? {} : { hint }) } };
   }
   const ports = deps.ports.get(vm.id);

@@ -136,8 +136,13 @@ test('the undo ends all of it, whatever is under way, and works again and from n
   await daemon(vm, forwards).all.step.undo?.(undoContext(vm), { file: '' }, undefined);
 });
 
-test('a VM gets 256 added ports', async () => {
+test('a VM gets 256 added ports, 32 of them UDP', async () => {
   const { ports } = await world({ ports: { auto: false } });
   for (let n = 0; n < 256; n += 1) await ports().add({ protocol: 'tcp', guestPort: 1000 + n, hostPort: 40_000 + n });
   await expect(ports().add({ protocol: 'tcp', guestPort: 1 })).rejects.toMatchObject({ message: '256 added ports are all a VM gets' });
+  for (let n = 0; n < 32; n += 1) await ports().remove({ protocol: 'tcp', hostPort: 40_000 + n });
+  for (let n = 0; n < 31; n += 1) await ports().add({ protocol: 'udp', guestPort: 1000 + n, hostPort: 40_000 + n });
+  await ports().remove({ protocol: 'tcp', hostPort: 40_100 });
+  await ports().add({ protocol: 'udp', guestPort: 5000, hostPort: 45_000 });
+  await expect(ports().add({ protocol: 'udp', guestPort: 1, hostPort: 45_001 })).rejects.toMatchObject({ message: '32 UDP ports are all a VM gets' });
 });

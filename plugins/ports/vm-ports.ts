@@ -28,6 +28,8 @@ export type HostPortRef = { readonly protocol: 'tcp' | 'udp'; readonly hostPort:
 
 /** Ports added to a VM at one time. */
 export const maxAdded = 256;
+/** UDP ports among them: each has a stream of the agent's, which has 256 for everything. */
+export const maxUdp = 32;
 
 export class VmPorts {
   readonly #deps: VmPortsDeps;
@@ -71,7 +73,7 @@ export class VmPorts {
   add(request: PortRequest): Promise<PortForward> {
     return this.#alone('vm.port.add', async () => {
       const { forwards } = this.#deps;
-      if (this.#added().length >= maxAdded) throw operationFailed(`${maxAdded} added ports are all a VM gets`, { hint: `banger vm port rm ${this.#vm.name} PORT` });
+      this.#requireRoom(request.protocol);
       const guestHost = await this.#guestHost(request);
       const forward = await forwards.open(this.#vm, { ...request, guestHost, source: 'added' });
       try {
@@ -120,6 +122,13 @@ export class VmPorts {
     await this.#auto?.stop();
     this.#auto = undefined;
     for (const forward of this.#added()) this.#deps.forwards.close(this.#vm, forward);
+  }
+
+  #requireRoom(protocol: 'tcp' | 'udp'): void {
+    const added = this.#added();
+    const full = added.length >= maxAdded ? `${maxAdded} added ports`
+      : protocol === 'udp' && added.filter((forward) => forward.protocol === 'udp').length >= maxUdp ? `${maxUdp} UDP ports` : undefined;
+    if (full !== undefined) throw operationFailed(`${full} are all a VM gets`, { hint: `banger vm port rm ${this.#vm.name} PORT` });
   }
 
   #added(): PortForward[] {
