@@ -4,14 +4,16 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Socket } from 'node:net';
-import { pairs, report } from './stats.ts';
+import { pairs, report, summarize } from './stats.ts';
 import type { PairResult } from './stats.ts';
 import { makeHost } from '../test/support/host.ts';
+import type { Host } from '../test/support/host.ts';
 import { waitFor } from '../test/support/wait.ts';
 
 const count = Number(process.env['BENCH_RUNS'] ?? 50);
 const bulkCount = Number(process.env['BENCH_BULK_RUNS'] ?? 5);
 const bulkBytes = Number(process.env['BENCH_MIB'] ?? 64) * 2 ** 20;
+const appearances = Number(process.env['BENCH_APPEARANCES'] ?? 10);
 const port = 7000;
 
 // The first byte says what is wanted: E echoes, S <length> sends so much, R <length> takes so much and says one byte. Lengths are 4 bytes, big endian.
@@ -86,6 +88,28 @@ async function toServer(place: Place): Promise<void> {
   socket.destroy();
 }
 
+const isOpen = async (place: Place): Promise<boolean> => open(place, Buffer.from('E')).then((socket) => { socket.destroy(); return true; }, () => false);
+async function until(isSo: () => Promise<boolean>, began: number): Promise<number> {
+  while (!await isSo()) await new Promise((resolve) => setTimeout(resolve, 5));
+  return performance.now() - began;
+}
+/** From the guest's word that it listens to the first connection here, and from the end of the listener to the first refusal. */
+async function appear(host: Host, address: string): Promise<object> {
+  const [opened, closed]: [number[], number[]] = [[], []];
+  for (let n = 0; n < appearances; n += 1) {
+    const place = { host: address, port: 7100 + n };
+    const child = host.spawnCli(['vm', 'exec', 'bench', '--', 'python3', '-c',
+      'import socket,sys;s=socket.socket();s.bind(("",int(sys.argv[1])));s.listen();print("up",flush=True);sys.stdin.read();s.close();print("down",flush=True)', String(place.port)]);
+    await once(child.stdout!, 'data');
+    opened.push(await until(() => isOpen(place), performance.now()));
+    const down = once(child.stdout!, 'data');
+    child.stdin!.end();
+    await down;
+    closed.push(await until(async () => !await isOpen(place), performance.now()));
+  }
+  return { opened: summarize(opened), closed: summarize(closed) };
+}
+
 const rounded = (value: number): number => Math.round(value * 100) / 100;
 const added = (pair: PairResult): object => ({ ...pair, p50AddedMs: rounded(pair.subject.p50Ms - pair.baseline.p50Ms) });
 const throughput = (pair: PairResult): object =>
@@ -103,6 +127,7 @@ try {
   await waitFor('the automatic forward', async () => { await connection(forwarded); return true; });
   const [far, near] = [await open(forwarded, Buffer.from('E')), await open(direct, Buffer.from('E'))];
   report('forward', {
+    forwardAppears: await appear(host, address),
     baseline: "the same server as a process of the host, on the host's 127.0.0.1",
     connectAndRoundTrip: added(await pairs(count, () => connection(forwarded), () => connection(direct))),
     roundTrip: added(await pairs(count * 4, () => roundTrip(far), () => roundTrip(near))),

@@ -71,7 +71,7 @@ test('a new daemon opens what was added again, and says what it cannot have', as
   expect(await fetchText(addressOf(vm), kept)).toBe('again');
   expect(after.ports().notices()).toEqual([expect.stringMatching(/^added port 7 is gone: Port .* listens there$/)]);
   after.listeners.say(listening(port));
-  await expect.poll(() => forwards.list(vm).map(({ hostPort, source }) => [hostPort, source]), limit).toEqual([[kept, 'added']]);
+  await expect.poll(() => forwards.list(vm).map(({ hostPort, source }) => [hostPort, source]), limit).toEqual([[kept, 'added'], [port, 'auto']]);
 });
 
 test('a file that is none of ours keeps the rest from nothing', async () => {
