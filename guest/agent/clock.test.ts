@@ -1,4 +1,4 @@
-// `agent clock` without the right to set it: this host's clock stays. Real guests' are set in test/e2e/figures.test.ts.
+// `agent clock` without the right to set it: this host's clock stays. Real guests' are set in test/e2e/guest-figures.test.ts.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { join } from 'node:path';
 import { beforeAll, expect, test } from 'vitest';

@@ -17,11 +17,12 @@
 #include "../listen.h"
 #include "../opener.h"
 #include "../server.h"
+#include "../sockets.h"
 #include "../util.h"
 #include "../words.h"
 
 static uint64_t state;
-static unsigned long started, accepted;
+static unsigned long started, accepted, rows_taken;
 static struct server server;
 
 static uint32_t next_random(void) {
@@ -259,6 +260,28 @@ static void feed_words(void) {
   free(line);
 }
 
+// Rows of /proc/net, bent: what is taken for a socket is one of its kind.
+static void feed_sockets(void) {
+  static const char *const rows[] = {
+      "   0: 0100007F:0016 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 17 1 0000000000000000 100 0 0 10 0",
+      " 4294967295: B80D0120000000000000000001000000:FFFF 00000000000000000000000000000000:0000 07 0:0 0:0 0 4294967295 0 18446744073709551615 2"};
+  static const char letters[] = "0123456789ABCDEFx: -+\t";
+  struct socket_row row;
+  enum socket_kind kind = (enum socket_kind)below(SOCKET_KINDS);
+  const char *from = rows[below(2)];
+  size_t length = below(3) ? strlen(from) : below((uint32_t)strlen(from));
+  char *line = malloc(length + 1);
+  memcpy(line, from, length);
+  line[length] = 0;
+  for (uint32_t n = below(4); n > 0 && length > 0; n--) line[below((uint32_t)length)] = below(3) ? letters[below(sizeof letters - 1)] : (char)next_random();
+  if (sockets_parse(line, kind, &row) > 0) {
+    bool is_v6 = kind == SOCKET_TCP6 || kind == SOCKET_UDP6, is_udp = kind == SOCKET_UDP4 || kind == SOCKET_UDP6;
+    if (row.key[0] != is_udp || row.key[3] != (is_v6 ? 6 : 4) || row.pid != 0 || row.name[0]) abort();
+    rows_taken++;
+  }
+  free(line);
+}
+
 static int split_lines(void) {
   char *line = NULL;
   size_t size = 0;
@@ -306,6 +329,7 @@ int main(int argc, char **argv) {
     server.shutdown = SHUTDOWN_NONE;
     feed_initctl();
     feed_words();
+    feed_sockets();
     if (below(50) == 0) {
       streams_detach(&server);
       session_drop(&server.session);
@@ -314,6 +338,6 @@ int main(int argc, char **argv) {
   streams_detach(&server);
   for (size_t i = 0; i < MAX_STREAMS; i++)
     if (server.streams[i]) stream_free(server.streams[i]);
-  printf("%lu rounds, %lu streams, %lu accepted, seed %llu\n", rounds, started, accepted, (unsigned long long)seed);
+  printf("%lu rounds, %lu streams, %lu accepted, %lu rows, seed %llu\n", rounds, started, accepted, rows_taken, (unsigned long long)seed);
   return 0;
 }
