@@ -9,7 +9,7 @@ import { askStat } from './guest/stat.ts';
 import { statsMethods } from './methods.ts';
 import { collectMetrics } from './metrics/collect.ts';
 import { serveMetrics } from './metrics/serve.ts';
-import { metricsText } from './metrics/text.ts';
+import { metricsText, sharedText } from './metrics/text.ts';
 import { poll } from './poll.ts';
 import { createGuestListeners } from './ports/listeners.ts';
 import { portsMethod } from './ports/method.ts';
@@ -42,7 +42,7 @@ export default definePlugin({
         return askStat(agent, vm, options);
       },
     });
-    const metrics = (): Promise<string> => metricsText(collectMetrics({ vms, use, watch }));
+    const metrics = sharedText(() => metricsText(collectMetrics({ vms, use, watch })));
     const methods = statsMethods({ vms, use, watch, metrics });
     ctx.rpc('vm.stats', methods['vm.stats']);
     ctx.rpc('vm.health', methods['vm.health']);

@@ -1,6 +1,6 @@
 // One question a VM, bounded waits, and frozen guests that hold up nobody.
 import { expect, test } from 'vitest';
-import { operationFailed, timedOut, unsupported } from '../../core/plugin-api.ts';
+import { operationFailed, timedOut, unsupported, wrongState } from '../../core/plugin-api.ts';
 import { waitFor } from '../../test/support/wait.ts';
 import { figures, makeWorld } from './testing/world.ts';
 import type { World } from './testing/world.ts';
@@ -89,6 +89,7 @@ test('a client is told within the limit though there is no room', async () => {
 
 test.each([
   [unsupported('The guest agent of devbox is too old for stat'), 'its guest agent is too old to tell: restart the VM'],
+  [wrongState('devbox', 'paused', 'running'), 'it was paused when it was asked'],
   [timedOut('the guest of devbox to begin the command', 15_000), 'its guest agent did not answer within 60 s'],
   [operationFailed('The guest said \u001b[2J\u202e things'), 'The guest said  [2J  things'],
   [new Error('x'.repeat(1000)), 'x'.repeat(200)],

@@ -147,6 +147,8 @@ const silence = (limitMs: number): string => `its guest agent did not answer wit
 function problemOf(error: unknown, limitMs: number): string {
   const code = isBangerError(error) ? error.code : undefined;
   if (code === 'timeout' || code === 'cancelled') return silence(limitMs);
+  // It may run again by the time that this is read.
+  if (code === 'wrong_state') return 'it was paused when it was asked';
   if (code === 'unsupported') return 'its guest agent is too old to tell: restart the VM';
   const message = error instanceof Error ? error.message : String(error);
   return message.replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ').slice(0, 200);

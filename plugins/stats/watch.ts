@@ -1,5 +1,6 @@
 // Every running VM with the last that is known of it. No VM's lock is taken here, and nobody waits for a guest but who asks for it.
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { wrongState } from '../../core/plugin-api.ts';
 import type { Logger, Vm, Vms } from '../../core/plugin-api.ts';
 import type { DiskFile, DiskFiles } from '../disks/capability.ts';
 import { hostUptimeSeconds } from './host/vmm.ts';
@@ -38,7 +39,7 @@ export class Watch {
     this.#times = deps.times ?? { now: () => Date.now(), monotonicMs: () => performance.now() };
     this.last = createLastFigures(deps.log);
     this.questions = new Questions({
-      ...deps, ask: (vm, options) => (deps.vms.isPaused(vm.id) ? Promise.reject(new Error('it is paused')) : deps.ask(vm, options)),
+      ...deps, ask: (vm, options) => (deps.vms.isPaused(vm.id) ? Promise.reject(wrongState(vm.name, 'paused', 'running')) : deps.ask(vm, options)),
     });
     this.#stopListening = deps.vms.onChange(({ kind, vm }) => {
       if (kind === 'started') this.look(vm);

@@ -5,7 +5,7 @@ import { waitFor } from '../../../test/support/wait.ts';
 import { collectMetrics } from './collect.ts';
 import { families } from './families.ts';
 import type { VmMetrics } from './families.ts';
-import { metricsText } from './text.ts';
+import { metricsText, sharedText } from './text.ts';
 
 const use = { of: () => ({ lastUsedAt: 5000, holds: ['x'] }) };
 const vm: VmMetrics = {
@@ -77,4 +77,16 @@ test('making text for many VMs leaves other work its turn', async () => {
   isDone = true;
   expect(turns).toBeGreaterThan(3);
   expect(parseOpenMetrics(text).get('banger_vm')!.samples).toHaveLength(3000);
+});
+
+test('who asks while a text is made, or just after, gets the same; a failure is not kept', async () => {
+  let made = 0;
+  const text = sharedText(async () => {
+    made += 1;
+    if (made === 1) throw new Error('once');
+    return `text ${made}`;
+  }, 20);
+  await expect(text()).rejects.toThrow('once');
+  expect(await Promise.all([text(), text(), text()])).toEqual(['text 2', 'text 2', 'text 2']);
+  await waitFor('a new one', async () => (await text()) === 'text 3');
 });

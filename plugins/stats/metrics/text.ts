@@ -34,3 +34,16 @@ export async function metricsText(vms: readonly VmMetrics[]): Promise<string> {
   parts.push('# EOF\n');
   return parts.join('');
 }
+
+/** Makes a text at most once at a time and once in `forMs`: who asks meanwhile gets the same, however many they are. */
+export function sharedText(make: () => Promise<string>, forMs = 1000): () => Promise<string> {
+  let text: Promise<string> | undefined;
+  return () => {
+    if (text === undefined) {
+      text = make();
+      const forget = (): void => { text = undefined; };
+      text.then(() => { setTimeout(forget, forMs).unref(); }, forget);
+    }
+    return text;
+  };
+}
