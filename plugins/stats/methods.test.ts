@@ -77,7 +77,8 @@ test('a frozen agent, a stopped VMM and a paused VM: an answer for each, with th
 });
 
 test('without a wait nobody waits for a guest; the answer is there the next time', async () => {
-  const world = makeWorld();
+  let now = 1e12;
+  const world = makeWorld({ times: { now: () => now, monotonicMs: () => now } });
   await world.add('devbox');
   expect(await only(world, { wait: false })).toMatchObject({ problem: 'its guest has not been asked yet' });
   (await question(world, 1)).answer();
@@ -86,6 +87,12 @@ test('without a wait nobody waits for a guest; the answer is there the next time
   expect(second).toMatchObject({ guest: { uptimeSeconds: 101 } });
   // What costs the kernel a walk over the page tables is for those who ask and wait.
   expect(second.host).not.toHaveProperty('pssBytes');
+  // One that answered just now is not asked again for every frame of every client.
+  now += 4000;
+  await only(world, { wait: false });
+  expect(world.asked).toHaveLength(1);
+  now += 1000;
+  await only(world, { wait: false });
   // A guest that was well and has fallen silent: nothing old is shown as if it were true.
   (await question(world, 2)).fail(timedOut('the guest', 2000));
   await waitFor('the failure', () => world.watch.all()[0]!.failures === 1);

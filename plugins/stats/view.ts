@@ -21,7 +21,7 @@ export async function statsOf(deps: ViewDeps, vm: Vm, wait: boolean): Promise<Vm
   const watched = watch.look(vm);
   if (watched === undefined) return stoppedStats(watch, vm);
   if (!wait) {
-    watch.questions.enqueue(watched);
+    if (!deps.vms.isPaused(vm.id)) watch.refresh(watched);
     return runningStats(deps, watched);
   }
   const [pssBytes] = await Promise.all([

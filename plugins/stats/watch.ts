@@ -21,6 +21,8 @@ export interface Round { readonly running: number; readonly tookMs: number; read
 
 /** Reads of /proc go on for this long before other work of the daemon has its turn. */
 const turnMs = 2;
+/** A client that does not wait has guests asked whose figures are older than this. */
+const freshMs = 5000;
 /** How often the figures of a running VM are put in its directory. */
 const saveEveryMs = 60_000;
 
@@ -50,19 +52,17 @@ export class Watch {
 
   /** The running VM with the VMM's figures as they are now; `undefined` when it does not run. */
   look(vm: Vm, hostUptime?: number): WatchedVm | undefined {
+    // One read of /proc tells that the process of the run lives; who asks the ledger pays ten times that.
+    const known = this.#watched.get(vm.id);
+    if (known?.measure(hostUptime) === true) return known;
+    if (known !== undefined) this.#ended(vm);
     const process = this.#deps.vms.process(vm.id);
-    let watched = this.#watched.get(vm.id);
-    if (watched !== undefined && (process === undefined || watched.process.pid !== process.pid || watched.process.startTime !== process.startTime)) {
-      this.#ended(watched.vm);
-      watched = undefined;
-    }
     if (process === undefined) return undefined;
-    if (watched === undefined) {
-      watched = new WatchedVm(vm, process, this.#times);
-      this.#watched.set(vm.id, watched);
-      void this.readDisks(watched);
-    }
-    return watched.measure(hostUptime) ? watched : undefined;
+    const watched = new WatchedVm(vm, process, this.#times);
+    if (!watched.measure(hostUptime)) return undefined;
+    this.#watched.set(vm.id, watched);
+    void this.readDisks(watched);
+    return watched;
   }
 
   /** Which files the disks are; what they take is looked up at each use. */
@@ -106,6 +106,11 @@ export class Watch {
     }
     this.lastRound = { running, tookMs: performance.now() - began, longestTurnMs: Math.max(longestTurnMs, performance.now() - turnBegan) };
     return this.lastRound;
+  }
+
+  /** Has the guest asked, unless it answered just now. */
+  refresh(watched: WatchedVm): void {
+    if (this.#times.now() - (watched.guestAtMs ?? 0) >= freshMs) this.questions.enqueue(watched);
   }
 
   /** What is being written is written. */
