@@ -1,4 +1,4 @@
-// Ports as people write them, for vm port, and the VMs that its answers are about.
+// Ports as people write them, and what vm ports and vm port say of VMs that could not answer.
 import { isIPv4 } from 'node:net';
 import type { VmForward, VmProblem } from '../core/api.ts';
 import { BangerError } from '../core/errors.ts';
@@ -6,7 +6,6 @@ import type { ErrorCode } from '../core/errors.ts';
 import type { CommandContext } from './command.ts';
 import { exitCodeOf, renderError } from './errors.ts';
 import { usageError } from './parse.ts';
-import { resolveRefs } from './refs.ts';
 
 export interface PortWords { readonly address?: string; readonly ports: readonly number[] }
 
@@ -24,25 +23,12 @@ export function parsePorts(text: string, most: 1 | 2): PortWords {
 /** `127.70.0.1:8080 (UDP)`. */
 export const hostText = ({ address, hostPort, protocol }: VmForward): string => `${address}:${hostPort}${protocol === 'udp' ? ' (UDP)' : ''}`;
 
-/** Ids of the VMs named, each once; names that fit none are told of and make the exit code. Without any, undefined: every running VM. */
-export async function namedVms(ctx: CommandContext): Promise<{ readonly refs: readonly string[] | undefined; readonly code: number }> {
-  if (ctx.args.length === 0) return { refs: undefined, code: 0 };
-  const { vms } = await (await ctx.daemon()).call('vm.list', {}, { read: true });
-  const refs: string[] = [];
-  let code = 0;
-  for (const entry of resolveRefs(ctx.args, vms)) {
-    if ('vm' in entry) refs.push(entry.vm.id);
-    else code = tell(ctx, entry.error);
-  }
-  return { refs, code };
-}
-
 /** Tells of the VMs that could not answer; the exit code. */
-export function tellProblems(ctx: CommandContext, entries: readonly { readonly error?: VmProblem | undefined }[], before: number): number {
-  return entries.reduce((code, { error }) => (error === undefined ? code : tell(ctx, new BangerError(error.code as ErrorCode, error.message, { hint: error.hint }))), before);
-}
-
-function tell({ io }: CommandContext, error: unknown): number {
-  io.err(renderError(error, io));
-  return exitCodeOf(error);
+export function tellProblems({ io }: CommandContext, entries: readonly { readonly error?: VmProblem | undefined }[], before: number): number {
+  return entries.reduce((code, { error: problem }) => {
+    if (problem === undefined) return code;
+    const error = new BangerError(problem.code as ErrorCode, problem.message, { hint: problem.hint });
+    io.err(renderError(error, io));
+    return exitCodeOf(error);
+  }, before);
 }

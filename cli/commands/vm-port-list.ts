@@ -1,12 +1,13 @@
 import type { VmPortListResult } from '../../core/api.ts';
 import type { Handler } from '../command.ts';
-import { hostText, namedVms, tellProblems } from '../port-text.ts';
+import { wantedVms } from '../figures/wanted.ts';
+import { hostText, tellProblems } from '../port-text.ts';
 import { jsonText } from '../render/json.ts';
 import { table } from '../render/table.ts';
 
 const handler: Handler = async (ctx) => {
   const { flags, io } = ctx;
-  const { refs, code } = await namedVms(ctx);
+  const { refs, code } = await wantedVms(ctx);
   if (refs?.length === 0) return code;
   const result = await (await ctx.daemon()).call('vm.port.list', refs === undefined ? {} : { refs }, { read: true });
   io.out(flags.on('json') ? jsonText(result) : forwardsTable(result.vms, refs?.length !== 1));

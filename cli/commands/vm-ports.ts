@@ -1,12 +1,13 @@
 import type { VmPort, VmPortsResult } from '../../core/api.ts';
 import type { Handler } from '../command.ts';
-import { namedVms, tellProblems } from '../port-text.ts';
+import { wantedVms } from '../figures/wanted.ts';
+import { tellProblems } from '../port-text.ts';
 import { jsonText } from '../render/json.ts';
 import { table } from '../render/table.ts';
 
 const handler: Handler = async (ctx) => {
   const { flags, io } = ctx;
-  const { refs, code } = await namedVms(ctx);
+  const { refs, code } = await wantedVms(ctx);
   if (refs?.length === 0) return code;
   const result = await (await ctx.daemon()).call('vm.ports', { ...(refs === undefined ? {} : { refs }), ...(flags.on('no-probe') ? { probe: false } : {}) }, { read: true });
   if (flags.on('json')) io.out(jsonText(result));
