@@ -22,11 +22,24 @@ struct search {
   const char *proc;
   // Rows by inode.
   uint16_t order[MAX_SOCKETS];
-  size_t links;
+  size_t links, missing;
   struct stat self;
 };
 
 static struct search search;
+// Processes that had no descriptors, as the kernel's own: they are looked at last.
+struct pids {
+  uint8_t bits[32768 / 8];
+};
+static struct pids empty;
+
+static bool has(const struct pids *pids, pid_t pid) { return (size_t)pid < sizeof pids->bits * 8 && pids->bits[pid / 8] >> pid % 8 & 1; }
+
+static void set_empty(pid_t pid, bool is) {
+  if (pid < 0 || (size_t)pid >= sizeof empty.bits * 8) return;
+  uint8_t bit = (uint8_t)(1 << pid % 8), *at = &empty.bits[pid / 8];
+  *at = (uint8_t)(is ? *at | bit : *at & ~bit);
+}
 
 static int by_inode(const void *a, const void *b) {
   uint64_t x = search.set->rows[*(const uint16_t *)a].inode, y = search.set->rows[*(const uint16_t *)b].inode;
@@ -74,18 +87,21 @@ static bool is_agent(pid_t pid) {
 
 // An init that made the socket for somebody holds it too; whoever else does is told.
 static void hold(struct socket_row *row, pid_t pid) {
-  if (row->pid > 1 || row->own) return;
+  if (row->settled) return;
   row->pid = pid;
   row->own = is_agent(pid);
+  row->settled = pid > 1 || row->own;
+  if (row->settled) search.missing--;
   name_of(pid, row->name);
 }
 
 static void search_process(pid_t pid) {
   char path[PATH_MAX], target[64];
   struct dirent *entry;
+  size_t before = search.links;
   snprintf(path, sizeof path, "%s/%d/fd", search.proc, (int)pid);
   DIR *dir = opendir(path);
-  while (dir && search.links < MAX_LINKS && (entry = readdir(dir))) {
+  while (dir && search.links < MAX_LINKS && search.missing > 0 && (entry = readdir(dir))) {
     if (entry->d_name[0] == '.') continue;
     search.links++;
     ssize_t n = readlinkat(dirfd(dir), entry->d_name, target, sizeof target - 1);
@@ -95,29 +111,41 @@ static void search_process(pid_t pid) {
     if (row) hold(row, pid);
   }
   if (dir) closedir(dir);
+  set_empty(pid, before == search.links);
 }
 
-void holders_find(struct socket_set *set, const char *proc) {
-  char path[PATH_MAX];
+static void search_all(const struct pids *were_empty, bool these) {
   struct dirent *entry;
-  bool all = true;
-  for (size_t i = 0; i < set->count; i++) {
-    all = all && set->rows[i].pid > 0;
-    search.order[i] = (uint16_t)i;
+  DIR *dir = opendir(search.proc);
+  while (dir && search.links < MAX_LINKS && search.missing > 0 && (entry = readdir(dir))) {
+    pid_t pid = entry->d_name[0] >= '1' && entry->d_name[0] <= '9' ? (pid_t)strtol(entry->d_name, NULL, 10) : 0;
+    if (pid > 0 && has(were_empty, pid) == these) search_process(pid);
   }
-  if (all) return;
+  if (dir) closedir(dir);
+}
+
+bool holders_agent(struct socket_set *set, const char *proc) {
+  char path[PATH_MAX];
   search.set = set;
   search.proc = proc;
-  search.links = 0;
+  search.links = search.missing = 0;
+  for (size_t i = 0; i < set->count; i++) {
+    if (!set->rows[i].settled) search.missing++;
+    search.order[i] = (uint16_t)i;
+  }
+  if (search.missing == 0) return false;
   qsort(search.order, set->count, sizeof *search.order, by_inode);
   snprintf(path, sizeof path, "%s/self/exe", proc);
   if (stat(path, &search.self) < 0) search.self = (struct stat){0};
-  // First the agent that runs this: its own must be known whatever the others hold.
   search_process(getppid());
-  DIR *dir = opendir(proc);
-  while (dir && search.links < MAX_LINKS && (entry = readdir(dir)))
-    if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9') search_process((pid_t)strtol(entry->d_name, NULL, 10));
-  if (dir) closedir(dir);
+  return search.missing > 0;
+}
+
+void holders_find(void) {
+  struct pids were_empty = empty;
+  search_all(&were_empty, false);
+  // What had none may have some by now.
+  search_all(&were_empty, true);
 }
 
 void holders_keep(struct socket_set *set, const struct socket_set *before) {
@@ -130,6 +158,7 @@ void holders_keep(struct socket_set *set, const struct socket_set *before) {
     if (kill(known->pid, 0) < 0 && errno == ESRCH) continue;
     row->pid = known->pid;
     row->own = known->own;
+    row->settled = true;
     memcpy(row->name, known->name, sizeof row->name);
   }
 }

@@ -15,8 +15,12 @@
 #define LOOK_MS 800
 // A snapshot without a change: a sign of life.
 #define ALIVE_MS 30000
-// Of the time that a change costs (processes are searched) so much more passes before the next look.
+// A look at many sockets takes its time: so much more passes before the next one, but where numbers have changed no more than LOOK_MS.
 #define REST 20
+#define QUIET_REST 100
+#define QUIET_MS 10000
+// Where the search for processes took longer, what is new is told before it, too.
+#define SLOW_MS 50
 #define SETTLE_READS 3
 
 static void put_name(const char *name) {
@@ -67,35 +71,59 @@ static bool rest(int64_t ms) {
   return poll(&out, 1, (int)ms) <= 0;
 }
 
+struct watch {
+  const char *proc;
+  struct socket_set sets[2], *set, *next;
+  int64_t told, search_ms;
+};
+
+static bool tell(struct watch *w) {
+  if (holders_agent(w->next, w->proc)) {
+    if (w->search_ms >= SLOW_MS && !put(w->next)) return false;
+    int64_t begun = now_ms();
+    holders_find();
+    w->search_ms = now_ms() - begun;
+  }
+  struct socket_set *old = w->set;
+  w->set = w->next;
+  w->next = old;
+  w->told = now_ms();
+  return put(w->set);
+}
+
+// What is to be told, if anything.
+static bool look(struct watch *w) {
+  bool due = w->told == 0 || now_ms() - w->told >= ALIVE_MS;
+  if (!read_change(w->next, w->set, w->proc) && !due) return true;
+  holders_keep(w->next, w->set);
+  return tell(w);
+}
+
+static int64_t between(int64_t n, int64_t low, int64_t high) { return n < low ? low : n > high ? high : n; }
+
 static int watch(const char *proc) {
-  static struct socket_set sets[2];
-  struct socket_set *set = &sets[0], *next = &sets[1];
-  int64_t looked = 0, told = 0, pause = GLANCE_MS;
+  static struct watch w;
+  int64_t looked = 0, cost = 0;
+  w.proc = proc;
+  w.set = &w.sets[0];
+  w.next = &w.sets[1];
   sockets_quiet(proc);
-  for (;; pause = GLANCE_MS) {
+  for (;;) {
     int64_t now = now_ms();
-    bool due = told == 0 || now - told >= ALIVE_MS, quiet = sockets_quiet(proc);
-    if (due || !quiet || now - looked >= LOOK_MS) {
+    if (w.told == 0 || !sockets_quiet(proc) || now - looked >= between(cost * QUIET_REST, LOOK_MS, QUIET_MS)) {
       looked = now;
-      if (read_change(next, set, proc) || due) {
-        if (!due) holders_keep(next, set);
-        holders_find(next, proc);
-        if (!put(next)) return 1;
-        struct socket_set *old = set;
-        set = next;
-        next = old;
-        told = now_ms();
-        pause = (told - now) * REST;
-      }
+      if (!look(&w)) return 1;
+      cost = now_ms() - now;
     }
-    if (!rest(pause < GLANCE_MS ? GLANCE_MS : pause > LOOK_MS ? LOOK_MS : pause)) return 0;
+    int64_t pause = looked == now ? cost * REST : 0;
+    if (!rest(between(pause, GLANCE_MS, LOOK_MS))) return 0;
   }
 }
 
 static int once(const char *proc) {
   static struct socket_set set, nothing;
   read_change(&set, &nothing, proc);
-  holders_find(&set, proc);
+  if (holders_agent(&set, proc)) holders_find();
   return put(&set) ? 0 : 1;
 }
 

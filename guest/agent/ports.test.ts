@@ -117,6 +117,22 @@ describe('watching', () => {
     await done;
   });
 
+  test('finds the process of what is new, and forgets none that lives', async () => {
+    const child = spawn('sleep', ['1000'], { stdio: 'ignore' });
+    onTestFinished(() => void child.kill('SIGKILL'));
+    const pid = await waitFor('the process', () => child.pid);
+    holder(2, 'kthreadd\n', []);
+    holder(pid, 'server\n', ['socket:[5]', 'socket:[6]']);
+    put({ tcp: [row('0100007F:0016', '0A', 5)] });
+    const seen = watch(proc);
+    await waitFor('the first snapshot', () => seen.last() === `tcp 4 7f000001 22 0 ${pid} server\nend 1 0\n`);
+    // It is not asked again for what it is known to hold, and one that had nothing can have something.
+    rmSync(join(proc, String(pid), 'fd/0'));
+    symlinkSync('socket:[7]', join(proc, '2/fd/0'));
+    put({ tcp: [row('0100007F:0016', '0A', 5), row('0100007F:0017', '0A', 6), row('0100007F:0018', '0A', 7), row('0100007F:0019', '0A', 8)] });
+    await waitFor('what is new', () => seen.last() === `tcp 4 7f000001 22 0 ${pid} server\ntcp 4 7f000001 23 0 ${pid} server\ntcp 4 7f000001 24 0 2 kthreadd\ntcp 4 7f000001 25 0 0 -\nend 4 0\n`);
+  });
+
   test('ends when nobody reads any more, and by HUP', async () => {
     const deaf = watch();
     await waitFor('the first snapshot', () => deaf.snapshots.length > 0);

@@ -17,9 +17,9 @@ struct socket_row {
   uint8_t key[20];
   uint32_t uid;
   uint64_t inode;
-  // Who holds it; 0 when that is not known. `own`: an agent's, which is not told of.
+  // Who holds it; 0 when that is not known. `own`: an agent's, which is not told of. `settled`: not to be looked for any more.
   pid_t pid;
-  bool own;
+  bool own, settled;
   char name[HOLDER_NAME];
 };
 
@@ -36,8 +36,10 @@ bool sockets_same(const struct socket_set *a, const struct socket_set *b);
 // Whether the numbers of sockets are what they were at the last call: a glance that costs next to nothing.
 bool sockets_quiet(const char *proc);
 
-// Finds the holders of what has none yet.
-void holders_find(struct socket_set *set, const char *proc);
+// Looks for the holders of what has none: first among what the agent holds that runs this. false: all are known.
+bool holders_agent(struct socket_set *set, const char *proc);
+// Then everywhere, for the set of the last `holders_agent`.
+void holders_find(void);
 // Takes those over that are known and still live.
 void holders_keep(struct socket_set *set, const struct socket_set *before);
 #endif
