@@ -21,7 +21,7 @@ export interface VmHostFigures {
 export interface VmGuestFigures {
   /** All CPUs together, since the guest booted. `idle` includes waiting for disks; `stolen` is what the host did not give. */
   readonly cpu?: { readonly busySeconds: number; readonly idleSeconds: number; readonly stolenSeconds: number };
-  /** Busy, of one CPU; absent until there are two measurements. */
+  /** Busy, of one CPU, in the time that the guest has counted; absent until there are two measurements. */
   readonly cpuPercent?: number;
   /** `used`: what is not available to programs. */
   readonly memory?: { readonly totalBytes: number; readonly usedBytes: number; readonly availableBytes: number; readonly swapTotalBytes: number; readonly swapFreeBytes: number };

@@ -49,11 +49,11 @@ test('percents are of one CPU, once there are two measurements; a guest cannot h
   expect((await first).host?.cpuPercent).toBeUndefined();
   at = 10_000;
   const second = only(world);
-  (await question(world, 2)).answer(figures({ cpu: { busySeconds: 15, idleSeconds: 90, stolenSeconds: 0 } }));
+  (await question(world, 2)).answer(figures({ cpu: { busySeconds: 15, idleSeconds: 104, stolenSeconds: 2 } }));
   expect(await second).toMatchObject({ host: { cpuPercent: expect.any(Number) as number }, guest: { cpuPercent: 50 } });
   at = 20_000;
   const third = only(world);
-  (await question(world, 3)).answer(figures({ cpu: { busySeconds: 1e12, idleSeconds: 90, stolenSeconds: 0 } }));
+  (await question(world, 3)).answer(figures({ cpu: { busySeconds: 1e12, idleSeconds: 104, stolenSeconds: 2 } }));
   expect((await third).guest?.cpuPercent).toBe(200);
 });
 

@@ -70,14 +70,24 @@ export class WatchedVm {
   }
 
   answered({ bootedAtMs: _booted, network, ...guest }: GuestFigures): void {
-    const percent = guest.cpu === undefined ? undefined : this.#guestRate.add(this.#times.monotonicMs(), guest.cpu.busySeconds);
-    // A guest's counters are its own word; more than all of its CPUs it cannot have used.
-    const cpuPercent = percent === undefined ? undefined : Math.min(percent, 100 * this.vm.spec.vcpu);
+    const cpuPercent = this.#guestPercent(guest.cpu);
     const { network: _before, ...rest } = this.#figures;
     this.#figures = { ...rest, guest: { ...guest, ...(cpuPercent === undefined ? {} : { cpuPercent }) }, ...(network === undefined ? {} : { network }) };
     this.guestAtMs = this.#times.now();
     this.problem = undefined;
     this.failures = 0;
+  }
+
+  /**
+   * Of the time that the guest itself has counted, as `top` in it does: what the host did not give it on a busy day is neither work nor rest. Its
+   * counters are its own word; more than all of its CPUs it cannot have used.
+   */
+  #guestPercent(cpu: GuestFigures['cpu']): number | undefined {
+    if (cpu === undefined) return undefined;
+    const { vcpu } = this.vm.spec;
+    const countedMs = (1000 * (cpu.busySeconds + cpu.idleSeconds + cpu.stolenSeconds)) / vcpu;
+    const percent = this.#guestRate.add(countedMs, cpu.busySeconds);
+    return percent === undefined ? undefined : Math.min(percent, 100 * vcpu);
   }
 
   /** The question brought nothing, or no answer in time. */
