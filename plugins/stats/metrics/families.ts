@@ -34,7 +34,7 @@ const labels = {
 const mountpoint = (path: string): string => labelText('system_filesystem_mountpoint', path);
 
 const vmFamilies: readonly Family[] = [
-  { name: 'banger_vm', type: 'info', help: 'What a VM was made of.', samples: (vm, add) => add(1, `${labelText('driver', vm.driver)},${labelText('image', vm.image)}`) },
+  { name: 'banger_vm', type: 'info', help: 'What a VM was made of.', samples: ({ vm, driver, image }, add) => add(1, `${labelText('vm_id', vm.id)},${labelText('driver', driver)},${labelText('image', image)}`) },
   {
     name: 'banger_vm_state', type: 'stateset', help: 'State of a VM.',
     samples(vm, add) {

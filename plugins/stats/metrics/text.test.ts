@@ -26,7 +26,7 @@ test('the text of VMs in every state is OpenMetrics, each family with unit and h
   expect([...parsed.keys()]).toEqual(families.map(({ name }) => name));
   expect([...parsed.values()].filter(({ help }) => help === undefined)).toEqual([]);
   const of = (family: string, name: string) => parsed.get(family)!.samples.filter(({ labels }) => labels['vm'] === name)
-    .map(({ value, labels }) => [Object.fromEntries(Object.entries(labels).filter(([key]) => key !== 'vm' && key !== 'vm_id')), value]);
+    .map(({ value, labels }) => [Object.fromEntries(Object.entries(labels).filter(([key]) => key !== 'vm')), value]);
   expect(of('system_cpu_time_seconds', 'well')).toEqual([[{ cpu_mode: 'busy' }, 10], [{ cpu_mode: 'idle' }, 90], [{ cpu_mode: 'steal' }, 1]]);
   expect(of('system_network_io_bytes', 'well')).toEqual([[{ network_io_direction: 'receive' }, 1000], [{ network_io_direction: 'transmit' }, 200]]);
   expect(of('banger_vm_answering', 'well')).toEqual([[{}, 1]]);

@@ -12,7 +12,7 @@ const batch = 32;
 
 /** The text for these VMs. Other work of the event loop goes on meanwhile. */
 export async function metricsText(vms: readonly VmMetrics[]): Promise<string> {
-  const named = vms.map((vm) => ({ vm, labels: `{${labelText('vm', vm.vm.name)},${labelText('vm_id', vm.vm.id)}` }));
+  const named = vms.map((vm) => ({ vm, labels: `{${labelText('vm', vm.vm.name)}` }));
   const parts: string[] = [];
   let turnBegan = performance.now();
   for (const { name, type, unit, help, samples } of families) {
