@@ -1,24 +1,25 @@
 // Kept work goes into the host's working files: a three-way merge of what went in, the files as they are now, and what came out.
 //
-// git does all of it. The merge is done on objects; then one `read-tree -m -u` takes the working files from what they are to the result, and
+// git does all of it. The merge is done on objects; then `read-tree -m -u` takes the working files from what they are to the result, and
 // looks at all of them before it writes the first. The index stays as it is, but for the stages of files in conflict.
 import { randomBytes } from 'node:crypto';
 import { lstat, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { BangerError, isBangerError, missingRequirement } from '../../../core/plugin-api.ts';
+import { BangerError, missingRequirement } from '../../../core/plugin-api.ts';
 import type { Exec } from '../../../core/plugin-api.ts';
 import { splitNul } from '../host/bytes.ts';
 import { escapeName } from '../host/escape.ts';
-import { createGit, gitStderr } from '../host/git.ts';
+import { createGit } from '../host/git.ts';
 import type { Git } from '../host/git.ts';
 import { unmerged } from '../host/in-progress.ts';
 import type { Repository } from '../host/repository.ts';
+import { filtersOff, isAttributes, moveFiles } from './checkout.ts';
 import { durableArgs } from './limits.ts';
 import type { KeptWork } from './list.ts';
 import { changesOf, makeScratch, mergeWork, withoutSubmodules } from './merge.ts';
 import type { Change, Scratch, Stage } from './merge.ts';
 import { closeQuarantine, publishPacks, quarantineDir } from './quarantine.ts';
-import { findSame, requireSpace, wouldOverwrite } from './room.ts';
+import { findSame, requireSpace } from './room.ts';
 import { plainErrors } from './text.ts';
 
 export interface Applied {
@@ -75,32 +76,28 @@ async function apply(scratch: Scratch, { git, work }: { readonly git: Git; reado
   const changes = await changesOf(scratch.git, ours, merged.result);
   await requireSpace(scratch, changes);
   await keepStages(scratch, git, merged.stages);
-  await writeFiles(scratch, ours, merged.result);
-  await setStages(git, merged.stages);
+  const off = await filtersOff(scratch);
+  await moveFiles(scratch, { from: ours, to: merged.result, changes, off });
+  await setStages(git, merged.stages, off);
   const count = (is: (change: Change) => boolean): number => changes.filter(is).length;
   return {
     applied: changes.length, added: count(({ oldMode }) => oldMode === '000000'), deleted: count(({ mode }) => mode === '000000'),
     conflicts: [...new Set(merged.stages.map(({ path }) => path))].toSorted(),
-    notices: left.map((path) => `the submodule ${escapeName(path)} is left as it is; the guest has it at another commit`),
+    notices: [...attributesNotice(changes), ...left.map((path) => `the submodule ${escapeName(path)} is left as it is; the guest has it at another commit`)],
   };
+}
+
+function attributesNotice(changes: readonly Change[]): string[] {
+  const paths = changes.map(({ path }) => path).filter(isAttributes).map(escapeName);
+  if (paths.length === 0) return [];
+  const more = paths.length > 3 ? ` and ${paths.length - 3} more` : '';
+  return [`the work changes ${paths.slice(0, 3).join(', ')}${more}: no filter was chosen by that, but your git goes by it from now on`];
 }
 
 /** From here on they count as the host's own. */
 async function addSame({ git }: Scratch, paths: readonly string[]): Promise<string> {
   await git.run(['update-index', '--add', '-z', '--stdin'], { input: paths.map((path) => `${path}\0`).join('') });
   return (await git.run(['write-tree'])).stdout.trim();
-}
-
-async function writeFiles({ git, repo }: Scratch, ours: string, result: string): Promise<void> {
-  try {
-    await git.run(['read-tree', '-m', '-u', '--no-recurse-submodules', ours, result]);
-  } catch (error) {
-    // Changed since we looked, or hidden from us by assume-unchanged.
-    const said = gitStderr(error);
-    const paths = [...said.matchAll(/^error: (?:Entry|Untracked working tree file|Updating) '(.+)'/gm)].map((match) => match[1]!);
-    if (!isBangerError(error) || error.code !== 'operation_failed' || paths.length === 0) throw error;
-    throw wouldOverwrite(repo.root, paths, error);
-  }
 }
 
 /** Versions of the host that are nowhere but in its working files are needed by the index from now on. */
@@ -114,10 +111,11 @@ async function keepStages(scratch: Scratch, git: Git, stages: readonly Stage[]):
   await publishPacks(scratch, scratch.repo);
 }
 
-async function setStages(git: Git, stages: readonly Stage[]): Promise<void> {
+/** Git looks at files of the index's own second when it writes it: by attributes that have changed now. */
+async function setStages(git: Git, stages: readonly Stage[], off: readonly string[]): Promise<void> {
   if (stages.length === 0) return;
   const none = stages[0]!.id.replaceAll(/./g, '0');
   const paths = [...new Set(stages.map(({ path }) => path))];
   const lines = [...paths.map((path) => `0 ${none}\t${path}`), ...stages.map(({ mode, id, stage, path }) => `${mode} ${id} ${stage}\t${path}`)];
-  await git.run(['update-index', '-z', '--index-info'], { input: lines.map((line) => `${line}\0`).join('') });
+  await git.run([...off, 'update-index', '-z', '--index-info'], { input: lines.map((line) => `${line}\0`).join('') });
 }
