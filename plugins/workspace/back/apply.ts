@@ -59,7 +59,7 @@ async function requireMergeTree(git: Git): Promise<void> {
   const { stdout } = await git.run(['version']);
   const [major = 0, minor = 0] = (/(\d+)\.(\d+)/.exec(stdout)?.slice(1) ?? []).map(Number);
   if (major > 2 || (major === 2 && minor >= 38)) return;
-  throw missingRequirement(`Applying work needs git 2.38 or newer, and this is ${escapeName(stdout.trim())}`, 'git diff <base> <worktree> with the refs of the work, piped into git apply --3way, does it too');
+  throw missingRequirement(`Applying work needs git 2.38 or newer, and this is ${escapeName(stdout.trim())}`, 'git diff --binary <base> <worktree> with the refs of the work, piped into git apply --3way, does it too');
 }
 
 async function requireIndex(git: Git, repo: Repository): Promise<void> {

@@ -57,7 +57,8 @@ test('finds one by name, by its beginning, or the newest', async () => {
   await expect(resolveWork(exec, repo, 'devbox', 'op-a')).rejects.toMatchObject({ code: 'ambiguous_ref' });
   await expect(resolveWork(exec, repo, 'devbox', 'op-x')).rejects.toMatchObject({ code: 'not_found' });
   await expect(resolveWork(exec, repo, 'devbox', '')).rejects.toMatchObject({ code: 'not_found' });
-  await expect(resolveWork(exec, repo, 'nobody')).rejects.toMatchObject({ code: 'not_found' });
+  const hint = 'banger vm workspace list shows there what it keeps; banger vm workspace pull nobody brings work back to where its workspace came from';
+  await expect(resolveWork(exec, repo, 'nobody')).rejects.toMatchObject({ code: 'not_found', hint });
   await expect(resolveWork(exec, repo, '../heads')).rejects.toMatchObject({ code: 'bad_request' });
 });
 
