@@ -1,19 +1,16 @@
 // `vm workspace prepare`, `status`, `pull` and `export` against a scripted daemon.
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { FakeDaemon, FakeError, fakeVm, type Answer } from '../testing/fake-daemon.ts';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { eachDaemon } from '../testing/each-daemon.ts';
+import { type FakeDaemon, FakeError, fakeVm, type Answer } from '../testing/fake-daemon.ts';
 import { makeRepo } from '../testing/git-repo.ts';
-import { runCli, startCli, until, type CliResult } from '../testing/run-cli.ts';
+import { runCli, startCli, until } from '../testing/run-cli.ts';
 
 let daemon: FakeDaemon;
-beforeEach(async () => {
-  daemon = await new FakeDaemon().listen();
+const banger = eachDaemon((made) => {
+  daemon = made;
 });
-afterEach(async () => {
-  await daemon.dispose();
-});
-const banger = (...words: string[]): Promise<CliResult> => runCli(words, { env: daemon.env });
 const order = (): string[] => daemon.calls.map((call) => call.method).filter((method) => method !== 'rpc.hello');
 const workspace = { guestPath: '/root/app', hostPath: '/home/a/app', mode: 'shallow', head: '1'.repeat(40), branch: 'main', preparedAt: new Date().toISOString() };
 const fail = (code: string, message: string): Answer => () => {

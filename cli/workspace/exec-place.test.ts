@@ -1,17 +1,14 @@
 // `vm exec` and workspaces: where commands run, the warning of a repository that moved on, and preparing again.
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { WorkspaceStatus } from '../../core/api.ts';
-import { FakeDaemon, FakeError } from '../testing/fake-daemon.ts';
-import { runCli, startCli, until, type CliResult } from '../testing/run-cli.ts';
+import { eachDaemon } from '../testing/each-daemon.ts';
+import { type FakeDaemon, FakeError } from '../testing/fake-daemon.ts';
+import { startCli, until } from '../testing/run-cli.ts';
 
 let daemon: FakeDaemon;
-beforeEach(async () => {
-  daemon = await new FakeDaemon().listen();
+const banger = eachDaemon((made) => {
+  daemon = made;
 });
-afterEach(async () => {
-  await daemon.dispose();
-});
-const banger = (...words: string[]): Promise<CliResult> => runCli(words, { env: daemon.env });
 const workspace = (extra: Partial<WorkspaceStatus> = {}): WorkspaceStatus => ({
   guestPath: '/root/app', hostPath: '/home/a/app', mode: 'full_copy', head: '1'.repeat(40), hostHead: '1'.repeat(40), branch: 'main', preparedAt: '2026-01-01T00:00:00Z', moved: false, ...extra,
 });

@@ -1,22 +1,19 @@
 // `vm run` with a repository: looked at before anything is made, in before the command, back before the VM goes.
 import { readFileSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { WorkspacePrepareResult } from '../../core/api.ts';
-import { FakeDaemon, FakeError, fakeVm, type Answer } from '../testing/fake-daemon.ts';
+import { eachDaemon } from '../testing/each-daemon.ts';
+import { type FakeDaemon, FakeError, fakeVm, type Answer } from '../testing/fake-daemon.ts';
 import { git, makeRepo, writeFiles } from '../testing/git-repo.ts';
-import { runCli, startCli, until, type CliOptions, type CliResult } from '../testing/run-cli.ts';
+import { runCli, startCli, until, type CliOptions } from '../testing/run-cli.ts';
 
 let daemon: FakeDaemon;
 let repo: string;
-beforeEach(async () => {
-  daemon = await new FakeDaemon().listen();
+const banger = eachDaemon((made) => {
+  daemon = made;
   repo = realpathSync(makeRepo(daemon.dir));
 });
-afterEach(async () => {
-  await daemon.dispose();
-});
-const banger = (...words: string[]): Promise<CliResult> => runCli(words, { env: daemon.env });
 
 const prepared = (): WorkspacePrepareResult => ({
   workspace: { guestPath: '/root/app', hostPath: repo, mode: 'shallow', preparedAt: '2026-01-01T00:00:00Z' },
