@@ -24,7 +24,7 @@ export async function exportWorkspace(deps: WorkspaceDeps, params: ExportParams,
   if (probe.code !== 0) throw scriptFailure(probe, { vm, guestPath, what: 'Exporting the work' });
   const release = deps.activity.hold(`workspace export ${vm.name}`);
   const limitMs = silenceLimitMs(deps);
-  const request = scriptRequest(exportScript, [guestPath, call.opId, baseCommit], false);
+  const request = { ...scriptRequest(exportScript, [guestPath, call.opId, baseCommit]), stdin: false };
   const start = async (signal: AbortSignal): Promise<GuestProcess> => endWhenSilent(await deps.agent.exec(vm, request, signal), { limitMs, expired: () => timedOut(`the guest of ${vm.name}, which said nothing of its patch`, limitMs) });
   const ticket = call.peer.offerStream(
     (stream) => { void serveGuestProcess(stream, { start, opId: call.opId, log }).finally(release); },

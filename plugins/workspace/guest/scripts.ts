@@ -33,9 +33,15 @@ fi
 /** `$1` directory. Says only by its exit code whether there is a repository, and git for it. */
 export const probeScript = enter;
 
-/** `$1` directory. Says what HEAD and index are. */
-export const stateScript = `${enter}printf 'head %s\\n' "$(git rev-parse -q --verify 'HEAD^{commit}' 2>/dev/null)"
-printf 'branch %s\\n' "$(git symbolic-ref -q --short HEAD)"
+/**
+ * `$1` git directory, as it is named and no other around it, `$2` operation. Says what HEAD, branches and index are. Asked from within as its own working
+ * tree, as that of a submodule may be gone.
+ */
+export const stateScript = `[ -e "$1/HEAD" ] || exit 5
+export GIT_DIR="$1" GIT_WORK_TREE="$1"
+${enter}printf 'head %s\\n' "$(git rev-parse -q --verify 'HEAD^{commit}' 2>/dev/null)"
+printf 'headtree %s\\n' "$(git rev-parse -q --verify 'HEAD^{tree}' 2>/dev/null)"
+printf 'branch %s\\n' "$(git symbolic-ref -q HEAD)"
 git for-each-ref --format='ref %(objectname) %(refname)' refs/heads refs/stash
 printf 'index %s\\n' "$(git ls-files -s -z | git hash-object --stdin)"
 i="$d/banger-$2.index"

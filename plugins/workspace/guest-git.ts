@@ -1,0 +1,91 @@
+// What git says in the guest: HEAD, branches and index of the workspace and of its submodules, and what of that would lose its name.
+import { runScript, scriptCode } from './guest/script.ts';
+import { stateScript } from './guest/scripts.ts';
+import type { GuestTarget } from './guest/run.ts';
+
+export interface GuestGit {
+  readonly head?: string;
+  readonly headTree?: string;
+  /** Short name; latin1. */
+  readonly branch?: string;
+  readonly indexDigest: string;
+  readonly indexTree?: string;
+  /** Branches and the stash by full name. */
+  readonly refs: ReadonlyMap<string, string>;
+}
+/** Whether work of this VM is already safe in the host's repository. */
+export interface Kept {
+  head(commit: string): Promise<boolean>;
+  path(path: string, blobId: string): Promise<boolean>;
+  index(treeId: string): Promise<boolean>;
+}
+export interface GuestPlace extends GuestTarget { readonly guestPath: string; readonly opId: string; readonly limitMs: number }
+
+/** Some thousand branches. */
+const maxStateBytes = 1024 * 1024;
+
+/**
+ * Undefined: the guest has no git, or there is no repository to it.
+ *
+ * @param gitPath below the workspace: `.git`, or where a submodule's git directory is; latin1, but UTF-8
+ */
+export async function readGuestGit(place: GuestPlace, gitPath: string): Promise<GuestGit | undefined> {
+  const dir = `${place.guestPath}/${Buffer.from(gitPath, 'latin1').toString('utf8')}`;
+  const result = await runScript(place, { script: stateScript, args: [dir, place.opId], idleLimitMs: place.limitMs, maxStdoutBytes: maxStateBytes });
+  if (result.code !== 0 && result.code !== scriptCode.noGit && result.stdout.length === 0) return undefined;
+  const lines = result.stdout.toString('latin1').split('\n');
+  const refs = new Map(lines.flatMap((line) => {
+    const match = /^ref ([0-9a-f]+) (refs\/.+)$/.exec(line);
+    return match === null ? [] : [[match[2]!, match[1]!] as const];
+  }));
+  const said = new Map(lines.map((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]));
+  const id = (key: string): string | undefined => (/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(said.get(key) ?? '') ? said.get(key) : undefined);
+  const [head, headTree, indexDigest, indexTree] = [id('head'), id('headtree'), id('index'), id('tree')];
+  const branch = /^refs\/heads\/(.+)$/.exec(said.get('branch') ?? '')?.[1];
+  if (indexDigest === undefined) return undefined;
+  return {
+    indexDigest, refs, ...(head === undefined ? {} : { head }), ...(headTree === undefined ? {} : { headTree }),
+    ...(indexTree === undefined ? {} : { indexTree }), ...(branch === undefined ? {} : { branch }),
+  };
+}
+
+/** One repository of a workspace, or a submodule: what was sent of it, what is about to be, and what counts as safe. */
+export interface GuestPart {
+  /** `.git`, or where a submodule's git directory is; latin1. */
+  readonly gitPath: string;
+  /** HEAD and branch (short name; latin1) that it was sent, if it was. */
+  readonly sent?: { readonly head?: string | undefined; readonly branch?: string | undefined } | undefined;
+  /** HEAD that is about to be sent. Absent: nothing of it is. */
+  readonly now?: { readonly head?: string | undefined } | undefined;
+  /** Indexes that were sent, that a prepare which did not come to its end was about to send, and that are about to be. */
+  readonly indexDigests: readonly string[];
+  /** Commits that were sent. */
+  readonly commits: Readonly<Record<string, unknown>>;
+  /** Full names of the branches that will be written. */
+  readonly branches: readonly string[];
+  readonly kept: Kept;
+}
+
+/** Commits and staged changes that nothing but the guest has, and that would lose their name. `wipes`: whatever has a name there counts. */
+export async function lostHistory(git: GuestGit, part: GuestPart, { wipes }: { readonly wipes: boolean }): Promise<string[]> {
+  const { gitPath, sent, now, commits, kept } = part;
+  const isSafe = async (commit: string): Promise<boolean> =>
+    commit === sent?.head || commit === now?.head || Object.hasOwn(commits, commit) || kept.head(commit);
+  const lost: string[] = [];
+  const isHeadSafe = git.head === undefined || await isSafe(git.head);
+  if (!isHeadSafe) lost.push(`${gitPath}/HEAD`);
+  for (const name of wipes ? git.refs.keys() : part.branches) {
+    const commit = git.refs.get(name);
+    if (commit !== undefined && commit !== git.head && !await isSafe(commit)) lost.push(`${gitPath}/${name}`);
+  }
+  // It went where HEAD went. With HEAD where it was, it is the guest's work.
+  const isCommitted = git.indexTree !== undefined && git.indexTree === git.headTree && git.head !== sent?.head && isHeadSafe;
+  if (!part.indexDigests.includes(git.indexDigest) && !isCommitted && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.push(`${gitPath}/index`);
+  return lost;
+}
+
+/** HEAD of the guest, when it is not the one that was sent. */
+export function movedHead(git: GuestGit, { sent, now }: Pick<GuestPart, 'sent' | 'now'>): string | undefined {
+  if (sent === undefined && git.head === now?.head) return undefined;
+  return git.head !== sent?.head || git.branch !== sent?.branch ? git.head : undefined;
+}
