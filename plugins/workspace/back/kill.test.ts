@@ -47,7 +47,7 @@ test.each([['before', 0], ['during', 1]] as const)('killed %s its steps', async 
     expect(untouchedState(at.host)).toEqual(state);
   }
   expect(kills).toBeGreaterThan(5);
-});
+}, 300_000);
 
 test('an import that was killed between its refs is finished', async () => {
   const work = at.work();
