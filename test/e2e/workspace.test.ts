@@ -4,6 +4,7 @@ import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, un
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { makeHost, type Host, type RunResult } from '../support/host.ts';
+import { quickPrograms } from '../support/quick-guest.ts';
 
 let host: Host;
 let repo: string;
@@ -20,6 +21,7 @@ const write = (name: string, content: string | Buffer): void => {
 beforeAll(async () => {
   host = await makeHost();
   await host.ok(['vm', 'run', '-d', '--name', 'box']);
+  await quickPrograms(host, 'box');
 });
 afterAll(async () => {
   await host.dispose();
