@@ -4,7 +4,6 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { makeHost, type Host } from '../support/host.ts';
-import { quickPrograms } from '../support/quick-guest.ts';
 import { scratchImage } from '../support/scratch-image.ts';
 
 let host: Host;
@@ -27,7 +26,6 @@ beforeAll(async () => {
   git('add', '.');
   git('commit', '-qm', 'first');
   await host.ok(['vm', 'run', '-d', '--name', 'box', repo]);
-  await quickPrograms(host, 'box');
 });
 afterAll(async () => {
   await host.dispose();

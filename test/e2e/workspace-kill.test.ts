@@ -4,7 +4,6 @@ import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { makeHost, type Host, type RunResult } from '../support/host.ts';
-import { quickPrograms } from '../support/quick-guest.ts';
 import { isLive } from '../support/processes.ts';
 import { git, untouchedState } from '../support/repo-snapshot.ts';
 import { waitFor } from '../support/wait.ts';
@@ -44,7 +43,6 @@ beforeAll(async () => {
   });
   small = makeRepo('small', (dir) => { for (const name of ['dirty', 'file']) writeFileSync(join(dir, name), '\n'); });
   await host.ok(['vm', 'run', '-d', '--name', 'box']);
-  await quickPrograms(host, 'box');
   vmId = (await host.vm('box')).id;
   await host.ok(['vm', 'workspace', 'prepare', 'box', small, ...work]);
   await inGuest('cd work && head -c 2000000 /dev/urandom > new && git add new && git commit -qm new && echo more > file && echo untracked > untracked && sync');
@@ -84,7 +82,6 @@ const hits: Readonly<Record<Victim, (at: Midst) => Promise<string>>> = {
     expectFailure(await at.ended, 'banger: lost contact with guest agent of box');
     const { state } = await operationEnd(host, at.operation);
     await host.ok(['vm', 'start', 'box']);
-    await quickPrograms(host, 'box');
     return state;
   },
   async daemon(at) {

@@ -5,7 +5,6 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { escapeName } from '../../plugins/workspace/host/escape.ts';
 import { makeHost, type Host } from '../support/host.ts';
-import { quickPrograms } from '../support/quick-guest.ts';
 
 let host: Host;
 let count = 0;
@@ -18,7 +17,6 @@ const gitAt = (dir: string, ...args: string[]): string => execFileSync('git', ['
 beforeAll(async () => {
   host = await makeHost();
   await host.ok(['vm', 'run', '-d', '--name', 'box']);
-  await quickPrograms(host, 'box');
 });
 afterAll(async () => {
   await host.dispose();

@@ -4,7 +4,6 @@ import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, test } from 'vitest';
 import { makeHost, type Host } from '../support/host.ts';
-import { quickPrograms } from '../support/quick-guest.ts';
 import { throughCli, WorkspaceCase } from '../support/workspace-property.ts';
 
 const only = process.env['BANGER_TEST_SEED'];
@@ -15,7 +14,6 @@ let host: Host;
 beforeAll(async () => {
   host = await makeHost();
   await host.ok(['vm', 'create', '--name', 'property']);
-  await quickPrograms(host, 'property');
 });
 afterAll(async () => {
   await host.dispose();

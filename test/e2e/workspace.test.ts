@@ -4,7 +4,6 @@ import { existsSync, lstatSync, mkdirSync, readFileSync, rmSync, symlinkSync, un
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { makeHost, type Host, type RunResult } from '../support/host.ts';
-import { quickPrograms } from '../support/quick-guest.ts';
 
 let host: Host;
 let repo: string;
@@ -21,7 +20,6 @@ const write = (name: string, content: string | Buffer): void => {
 beforeAll(async () => {
   host = await makeHost();
   await host.ok(['vm', 'run', '-d', '--name', 'box']);
-  await quickPrograms(host, 'box');
 });
 afterAll(async () => {
   await host.dispose();

@@ -79,13 +79,13 @@ GIT_INDEX_FILE="$i" git ls-files -s -z
 /**
  * `$1` directory, `$2` operation, `$3` commit that the host has, or nothing. Says one line, \`banger-work 1 HEAD INDEX WORKTREE\` with a dash
  * for what there is not, and after it a pack of what these three need beyond that commit, without deltas: making them is slow here, and the host need
- * not undo them in memory.
+ * not undo them in memory. Submodules are asked only where there are any: \`git submodule\` starts a dozen programs before it finds none.
  */
 export const pullScript = `${enter}${copyIndex}head=$(git rev-parse -q --verify 'HEAD^{commit}' || :)
 index=
 if [ -f "$i" ]; then index=$(GIT_INDEX_FILE="$i" git write-tree 2>/dev/null || :); fi
 ${addAll}tree=$(GIT_INDEX_FILE="$i" git write-tree) || exit 8
-git submodule --quiet foreach --recursive 'test -z "$(git status --porcelain)" || echo "banger-submodule $displaypath" >&2' >/dev/null || :
+git ls-files -s | grep -q '^160000 ' && git submodule --quiet foreach --recursive 'test -z "$(git status --porcelain)" || echo "banger-submodule $displaypath" >&2' >/dev/null || :
 printf 'banger-work 1 %s %s %s\\n' "\${head:--}" "\${index:--}" "$tree"
 base=
 if [ -n "$3" ] && git cat-file -e "$3^{commit}" 2>/dev/null; then base="^$3 ^$3^{tree}"; fi
