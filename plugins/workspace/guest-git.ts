@@ -56,6 +56,8 @@ export function readGuestState(text: string): GuestGit | undefined {
 
 /** One repository of a workspace, or a submodule: what was sent of it, what is about to be, and what counts as safe. */
 export interface GuestPart {
+  /** '' for the repository itself, or the submodule's path. */
+  readonly path: string;
   /** `.git`, or where a submodule's git directory is; latin1. */
   readonly gitPath: string;
   /** HEAD and branch (short name; latin1) that it was sent, if it was. */
@@ -71,21 +73,25 @@ export interface GuestPart {
   readonly kept: Kept;
 }
 
+/** As people know it: where a submodule's git directory lies is git's own business. */
+export const shownGitPath = ({ path }: Pick<GuestPart, 'path'>): string => (path === '' ? '.git' : `${path}/.git`);
+
 /** Commits and staged changes that nothing but the guest has, and that would lose their name. `wipes`: whatever has a name there counts. */
 export async function lostHistory(git: GuestGit, part: GuestPart, { wipes }: { readonly wipes: boolean }): Promise<string[]> {
-  const { gitPath, sent, now, commits, kept } = part;
+  const { sent, now, commits, kept } = part;
+  const shown = shownGitPath(part);
   const isSafe = async (commit: string): Promise<boolean> =>
     commit === sent?.head || commit === now?.head || Object.hasOwn(commits, commit) || kept.head(commit);
   const lost: string[] = [];
   const isHeadSafe = git.head === undefined || await isSafe(git.head);
-  if (!isHeadSafe) lost.push(`${gitPath}/HEAD`);
+  if (!isHeadSafe) lost.push(`${shown}/HEAD`);
   for (const name of wipes ? git.refs.keys() : part.branches) {
     const commit = git.refs.get(name);
-    if (commit !== undefined && commit !== git.head && !await isSafe(commit)) lost.push(`${gitPath}/${name}`);
+    if (commit !== undefined && commit !== git.head && !await isSafe(commit)) lost.push(`${shown}/${name}`);
   }
   // It went where HEAD went. With HEAD where it was, it is the guest's work.
   const isCommitted = git.indexTree !== undefined && git.indexTree === git.headTree && git.head !== sent?.head && isHeadSafe;
-  if (!part.indexDigests.includes(git.indexDigest) && !isCommitted && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.push(`${gitPath}/index`);
+  if (!part.indexDigests.includes(git.indexDigest) && !isCommitted && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.push(`${shown}/index`);
   return lost;
 }
 

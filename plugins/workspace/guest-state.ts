@@ -4,7 +4,7 @@ import { isAsSent } from './changes.ts';
 import type { Manifest, ManifestEntry } from './manifest.ts';
 import { checkTree } from './guest/tree.ts';
 import type { Differing, Expected } from './guest/tree.ts';
-import { lostHistory, movedHead, readGuestGit } from './guest-git.ts';
+import { lostHistory, movedHead, readGuestGit, shownGitPath } from './guest-git.ts';
 import type { GuestPart, GuestPlace, Kept } from './guest-git.ts';
 import { blobsScript } from './guest/scripts.ts';
 import { runScript } from './guest/script.ts';
@@ -31,8 +31,6 @@ export async function findCheckout(place: GuestPlace, record: WorkspaceRecord | 
 
 /** A repository of the workspace that may hold work of the guest. */
 export interface Suspect extends GuestPart {
-  /** '' for the repository itself, or the submodule's path. */
-  readonly path: string;
   /** What tells that the guest did something there; absent where nothing was sent: then nothing is to be there. */
   readonly control?: readonly Stamp[];
 }
@@ -106,7 +104,8 @@ async function lostParts(place: GuestPlace, { asked, kinds, wipes }: {
     const git = await readGuestGit(place, part.gitPath);
     if (git === undefined) {
       // What is not there is not lost.
-      lost.push(...controlOf(part).map(({ path }) => path).filter((path) => !['none', undefined].includes(kinds.get(path))));
+      lost.push(...controlOf(part).map(({ path }) => path).filter((path) => !['none', undefined].includes(kinds.get(path)))
+        .map((path) => shownGitPath(part) + path.slice(part.gitPath.length)));
       continue;
     }
     lost.push(...await lostHistory(git, part, { wipes }));

@@ -75,9 +75,9 @@ describe('a submodule', () => {
     git(inner, 'add', 'staged');
     put(inner, 'staged', 'and edited\n');
     put(host, 'a', 'edited\n');
-    expect(await prepare()).toContain('.git/modules/sub/index');
+    expect(await prepare()).toContain('sub/.git/index');
     expect([git(inner, 'show', ':staged'), readFileSync(join(guest, 'a'), 'utf8')]).toEqual(['text', 'text\n']);
-    expect(await prepare({ clean: true })).toContain('.git/modules/sub/index');
+    expect(await prepare({ clean: true })).toContain('sub/.git/index');
     expect(await prepare({ force: true })).toBeUndefined();
     expect([git(inner, 'status', '--porcelain'), readFileSync(join(guest, 'a'), 'utf8')]).toEqual(['?? staged', 'edited\n']);
   });
@@ -88,7 +88,7 @@ describe('a submodule', () => {
     put(inner, 'a', 'of the guest\n');
     const made = commit(inner);
     put(host, 'a', 'edited\n');
-    expect(await prepare()).toContain('.git/modules/sub/HEAD');
+    expect(await prepare()).toContain('sub/.git/HEAD');
     expect(git(inner, 'rev-parse', 'HEAD')).toBe(made);
     expect(await prepare({ force: true })).toBeUndefined();
     expect(git(inner, 'rev-parse', 'HEAD')).toBe(before);
@@ -112,7 +112,7 @@ describe('a submodule', () => {
     git(inner, 'checkout', '-q', 'main');
     git(join(host, 'sub'), 'checkout', '-qb', 'topic');
     commit(join(host, 'sub'));
-    expect(await prepare()).toContain('.git/modules/sub/refs/heads/topic');
+    expect(await prepare()).toContain('sub/.git/refs/heads/topic');
     expect(git(inner, 'rev-parse', 'topic')).toBe(made);
     expect(await prepare({ force: true })).toBeUndefined();
     expect(git(inner, 'rev-parse', 'topic')).toBe(git(join(host, 'sub'), 'rev-parse', 'topic'));
@@ -124,8 +124,8 @@ describe('a submodule', () => {
     put(inner, 'a', 'stashed\n');
     git(inner, 'stash', '-q');
     const said = await prepare({ clean: true });
-    expect(said).toContain('.git/modules/sub/refs/heads/topic');
-    expect(said).toContain('.git/modules/sub/refs/stash');
+    expect(said).toContain('sub/.git/refs/heads/topic');
+    expect(said).toContain('sub/.git/refs/stash');
     expect(git(inner, 'stash', 'list')).not.toBe('');
     expect(await prepare({ clean: true, force: true })).toBeUndefined();
     expect(git(inner, 'stash', 'list')).toBe('');
@@ -149,12 +149,12 @@ describe('a submodule', () => {
     execFileSync('touch', ['-r', join(host, '.gitmodules'), join(guest, '.gitmodules')]);
     git(guest, 'reset', '-q');
     const made = commit(more);
-    expect(await prepare()).toContain('.git/modules/more/HEAD');
+    expect(await prepare()).toContain('more/.git/HEAD');
     expect(git(more, 'rev-parse', 'HEAD')).toBe(made);
     git(more, 'reset', '-q', '--hard', 'HEAD~1');
     put(more, 'staged');
     git(more, 'add', 'staged');
-    expect(await prepare()).toContain('.git/modules/more/index');
+    expect(await prepare()).toContain('more/.git/index');
     git(more, 'reset', '-q');
     expect(await prepare()).toBeUndefined();
     expect(git(more, 'status', '--porcelain')).toBe('?? staged');
