@@ -33,12 +33,7 @@ export async function readGuestGit(place: GuestPlace, gitPath: string): Promise<
   const dir = `${place.guestPath}/${Buffer.from(gitPath, 'latin1').toString('utf8')}`;
   const result = await runScript(place, { script: stateScript, args: [dir, place.opId], idleLimitMs: place.limitMs, maxStdoutBytes: maxStateBytes });
   if (result.code !== 0 && result.code !== scriptCode.noGit && result.stdout.length === 0) return undefined;
-  return readGuestState(result.stdout.toString('latin1'));
-}
-
-/** `text`: what `stateScript` says. Undefined: not even what the index is. */
-export function readGuestState(text: string): GuestGit | undefined {
-  const lines = text.split('\n');
+  const lines = result.stdout.toString('latin1').split('\n');
   const refs = new Map(lines.flatMap((line) => {
     const match = /^ref ([0-9a-f]+) (refs\/.+)$/.exec(line);
     return match === null ? [] : [[match[2]!, match[1]!] as const];

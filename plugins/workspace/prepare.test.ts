@@ -1,6 +1,6 @@
 // Prepares with this host as the guest: what of the guest is refused, kept, or given up when told to.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -221,66 +221,6 @@ describe('a directory of the guest where the host has a file now', () => {
     expect(await prepare({ force: true })).toBeUndefined();
     expect(readFileSync(Buffer.from(join(guest, name), 'latin1'), 'utf8')).toBe('a file\n');
     expect(readFileSync(Buffer.from(join(guest, 'n\xe9w'), 'latin1'), 'utf8')).toBe('a file\n');
-  });
-});
-
-describe('a place that another prepare filled', () => {
-  const forget = (): void => {
-    here.deps.records.forget('aaaaaaaaaaaa');
-    rmSync(join(dir, 'vm/workspace'), { recursive: true });
-  };
-
-  test('gives way where the repository was moved on the host, until the guest has something of its own', async () => {
-    put(host, 'a', 'not committed\n');
-    expect(await prepare()).toBeUndefined();
-    const moved = join(here.dir, 'moved');
-    renameSync(host, moved);
-    put(guest, 'own');
-    expect(await prepare({ path: moved })).toContain('something else at');
-    expect(files(guest)).toEqual(['a', 'own']);
-    rmSync(join(guest, 'own'));
-    put(moved, 'b');
-    commit(moved);
-    expect(await prepare({ path: moved })).toBeUndefined();
-    expect([files(guest), git(guest, 'status', '--porcelain'), git(guest, 'rev-parse', 'HEAD')]).toEqual([['a', 'b'], '', git(moved, 'rev-parse', 'HEAD')]);
-  });
-
-  test('stays where it came from another repository', async () => {
-    expect(await prepare()).toBeUndefined();
-    const other = join(here.dir, 'other');
-    git(dir, 'init', '-q', '-b', 'main', other);
-    put(other, 'x');
-    commit(other);
-    expect(await prepare({ path: other })).toContain('something else at');
-    expect(files(guest)).toEqual(['a']);
-  });
-
-  test('and that nothing remembers, gives way when all its work was pulled', async () => {
-    put(host, '.gitignore', 'out/\n');
-    commit(host);
-    expect(await prepare()).toBeUndefined();
-    put(guest, 'a', 'committed in the guest\n');
-    commit(guest);
-    put(guest, 'staged');
-    git(guest, 'add', 'staged');
-    put(guest, 'n\xe9w');
-    await here.pull();
-    forget();
-    for (const [does, undoes] of [
-      [() => put(guest, 'late'), () => rmSync(join(guest, 'late'))],
-      [() => put(guest, 'a', 'later\n'), () => git(guest, 'checkout', '-q', 'a')],
-      [() => put(guest, 'out/ignored'), () => rmSync(join(guest, 'out'), { recursive: true })],
-      [() => git(guest, 'branch', 'own', git(guest, 'commit-tree', '-m', 'own', 'HEAD^{tree}')), () => git(guest, 'branch', '-qD', 'own')],
-      [() => git(guest, 'add', '-A'), () => { git(guest, 'reset', '-q'); git(guest, 'add', 'staged'); }],
-      [() => git(dir, 'init', '-q', join(guest, 'nested')), () => rmSync(join(guest, 'nested'), { recursive: true })],
-      [() => put(guest, '.git/hooks/own'), () => rmSync(join(guest, '.git/hooks'), { recursive: true })],
-    ] as const) {
-      does();
-      expect(await prepare(), String(does)).toContain('something else at');
-      undoes();
-    }
-    expect(await prepare()).toBeUndefined();
-    expect([files(guest), git(guest, 'status', '--porcelain'), git(guest, 'rev-parse', 'HEAD')]).toEqual([['a'], '', git(host, 'rev-parse', 'HEAD')]);
   });
 });
 

@@ -22,8 +22,7 @@ import type { HostPlan } from './host/plan.ts';
 import { stageWorkspace } from './host/stage.ts';
 import type { Staged } from './host/stage.ts';
 import type { Manifest, ManifestEntry } from './manifest.ts';
-import { isAllKept } from './kept-place.ts';
-import { baseObjectsDir, makeStaging, removeStaging } from './record.ts';
+import { makeStaging, removeStaging } from './record.ts';
 import type { Pending } from './record.ts';
 import type { PrepareParams, Stamp, WorkspaceRecord } from './schema.ts';
 import { sendParts } from './send.ts';
@@ -84,21 +83,19 @@ class Prepare {
     }, { signal: call.signal, mark: this.#work.job.mark });
     const now = new Map<string, ManifestEntry>(staged.files.map(({ path, ...entry }) => [path, entry]));
     const pending = await records.pending(vm, plan.guestPath);
-    const replaces = await this.#replaces({ there, known, record, pending, staged });
-    const wipes = params.clean || replaces;
     // Cut short the first time, it holds what we sent, and what was done there since.
     const isOurTry = there !== 'absent' && known === undefined;
     const before: Manifest = record !== undefined ? await records.files(vm, plan.guestPath) : isOurTry ? pending.files : new Map();
-    const changes = changesOf({ before, now, isFresh, wipes });
+    const changes = changesOf({ before, now, isFresh, wipes: params.clean });
     const small = await readSmallFiles(staged, isFresh ? undefined : record.smallFiles);
     call.stage('check', `${plan.guestPath} in the guest`);
-    const losses = there === 'absent' || replaces ? undefined : await this.#losses({
-      record, before, now, staged, pending, branches: small.branches, touched: [...(params.clean ? before.keys() : changes.send), ...changes.remove],
+    const losses = await this.#losses({
+      there, record, before, now, known: known !== undefined, staged, pending, branches: small.branches, touched: [...(params.clean ? before.keys() : changes.send), ...changes.remove],
     });
     // A wipe leaves no commit to name.
     const movedHeads = params.clean ? [] : losses?.movedHeads ?? [];
     await records.savePending(vm, plan.guestPath, { files: now, indexes: indexesOf(staged) });
-    await this.#makeRoom({ there, isFresh, wipes, losses, remove: changes.remove });
+    await this.#makeRoom({ there, isFresh, losses, remove: changes.remove });
     const sent = await this.#send(staged, { git: small.git, send: changes.send, now, movedHeads });
     for (const path of changes.send) if (!sent.work.has(path)) now.delete(path);
     for (const [path, entry] of sent.work) now.set(path, entry);
@@ -111,26 +108,15 @@ class Prepare {
     };
   }
 
-  /** Whether what another prepare, or none that is remembered, put there gives way: all of it is safe elsewhere. Refuses when it is not. */
-  async #replaces({ there, known, record, pending, staged }: {
-    readonly there: 'absent' | 'ours' | 'other'; readonly known: WorkspaceRecord | undefined; readonly record: WorkspaceRecord | undefined; readonly pending: Pending; readonly staged: Staged;
-  }): Promise<boolean> {
-    const { plan, vm, params, dir, call: { signal } } = this.#work;
-    if (there === 'absent' || record !== undefined || params.force || (known === undefined && pending.files.size > 0)) return false;
-    const kept = await keptIn(this.#deps.exec, plan.repo, vm.name);
-    const trees = [{ tree: staged.baseTree, objectsDir: join(dir, 'objects') }, ...(known === undefined ? [] : [{ tree: known.baseTree, objectsDir: baseObjectsDir(vm, known) }])];
-    const indexDigests = [staged.indexDigest, ...(known === undefined ? [] : [known.indexDigest])];
-    if (!await isAllKept(this.#place, { exec: this.#deps.exec, repo: plan.repo, kept, record: known, trees, indexDigests, signal })) throw placeTaken(vm.name, plan.guestPath);
-    return true;
-  }
-
   /** Refuses when something of the guest would be lost. */
   async #losses(input: {
-    readonly record: WorkspaceRecord | undefined; readonly before: Manifest; readonly staged: Staged; readonly pending: Pending;
-    readonly now: ReadonlyMap<string, ManifestEntry>; readonly touched: readonly string[]; readonly branches: StagedSmallFiles['branches'];
-  }): Promise<Losses> {
+    readonly there: 'absent' | 'ours' | 'other'; readonly record: WorkspaceRecord | undefined; readonly before: Manifest; readonly staged: Staged; readonly pending: Pending;
+    readonly now: ReadonlyMap<string, ManifestEntry>; readonly touched: readonly string[]; readonly branches: StagedSmallFiles['branches']; readonly known: boolean;
+  }): Promise<Losses | undefined> {
     const { plan, vm, params } = this.#work;
-    const { pending } = input;
+    const { record, pending } = input;
+    if (input.there === 'absent') return undefined;
+    if (record === undefined && !params.force && (input.known || pending.files.size === 0)) throw placeTaken(vm.name, plan.guestPath);
     const kept = await keptIn(this.#deps.exec, plan.repo, vm.name);
     const parts = suspectsOf({ ...input, exec: this.#deps.exec, vm, kept, wipes: params.clean });
     const losses = await findLosses(this.#place, { ...input, pending: pending.files, kept, parts, wipes: params.clean });
@@ -138,14 +124,15 @@ class Prepare {
     return losses;
   }
 
-  async #makeRoom({ there, isFresh, wipes, losses, remove }: {
-    readonly there: 'absent' | 'ours' | 'other'; readonly isFresh: boolean; readonly wipes: boolean; readonly losses: Losses | undefined; readonly remove: readonly string[];
+  async #makeRoom({ there, isFresh, losses, remove }: {
+    readonly there: 'absent' | 'ours' | 'other'; readonly isFresh: boolean; readonly losses: Losses | undefined; readonly remove: readonly string[];
   }): Promise<void> {
-    const { guestPath } = this.#work.plan;
+    const { plan, params } = this.#work;
+    const { guestPath } = plan;
     if (there === 'absent' && guestPath === linkPlace) await removeFiles(this.#place, '/root', ['repo']);
-    if (there !== 'absent' && wipes) await wipeTree(this.#place, guestPath);
+    if (there !== 'absent' && params.clean) await wipeTree(this.#place, guestPath);
     if (isFresh && dirname(guestPath) !== '/root') await makeDirs(this.#place, dirname(guestPath));
-    if (wipes) return;
+    if (params.clean) return;
     await removeFiles(this.#place, guestPath, [...remove.filter((path) => losses?.untouched.has(path) !== true), ...losses?.inTheWay ?? []]);
     // Told to overwrite: what is of another kind has to go first, as a file never replaces a directory by itself.
     const differing = losses?.differing ?? [];

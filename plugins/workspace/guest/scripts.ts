@@ -33,38 +33,22 @@ fi
 /** `$1` directory. Says only by its exit code whether there is a repository, and git for it. */
 export const probeScript = enter;
 
-/** HEAD, index and refs, a line each. `refs`: those that are told. */
-const saysState = (refs: string): string => `printf 'head %s\\n' "$(git rev-parse -q --verify 'HEAD^{commit}' 2>/dev/null)"
-printf 'headtree %s\\n' "$(git rev-parse -q --verify 'HEAD^{tree}' 2>/dev/null)"
-printf 'branch %s\\n' "$(git symbolic-ref -q HEAD)"
-git for-each-ref --format='ref %(objectname) %(refname)' ${refs}
-printf 'index %s\\n' "$(git ls-files -s -z | git hash-object --stdin)"
-i="$d/banger-$2.index"
-trap 'rm -f "$i" "$i.lock"' EXIT
-trap 'exit 1' HUP INT TERM
-cp -p "$d/index" "$i" 2>/dev/null
-printf 'tree %s\\n' "$(GIT_INDEX_FILE="$i" git write-tree 2>/dev/null)"
-`;
-
 /**
  * `$1` git directory, as it is named and no other around it, `$2` operation. Says what HEAD, branches and index are. Asked from within as its own working
  * tree, as that of a submodule may be gone.
  */
 export const stateScript = `[ -e "$1/HEAD" ] || exit 5
 export GIT_DIR="$1" GIT_WORK_TREE="$1"
-${enter}${saysState('refs/heads refs/stash')}`;
-
-/**
- * `$1` directory, `$2` operation. Says what `stateScript` does, with all refs, then a line `files`, and all files as \`git ls-files -s -z\` does. Fails where
- * there is something that this does not tell: ignored files, nested repositories, hooks, submodules, other worktrees, or a link in its place.
- */
-export const everythingScript = `[ ! -L "$1" ] && [ -d "$1/.git" ] || exit 5
-${enter}for each in modules worktrees hooks; do [ ! -e "$d/$each" ] || exit 10; done
-[ -z "$(git ls-files -o -i --exclude-standard --directory | head -c 1)" ] || exit 10
-${saysState('')}rm -f "$i"
-${copyIndex}${addAll}[ $added -eq 0 ] || exit 10
-echo files
-GIT_INDEX_FILE="$i" git ls-files -s -z
+${enter}printf 'head %s\\n' "$(git rev-parse -q --verify 'HEAD^{commit}' 2>/dev/null)"
+printf 'headtree %s\\n' "$(git rev-parse -q --verify 'HEAD^{tree}' 2>/dev/null)"
+printf 'branch %s\\n' "$(git symbolic-ref -q HEAD)"
+git for-each-ref --format='ref %(objectname) %(refname)' refs/heads refs/stash
+printf 'index %s\\n' "$(git ls-files -s -z | git hash-object --stdin)"
+i="$d/banger-$2.index"
+trap 'rm -f "$i" "$i.lock"' EXIT
+trap 'exit 1' HUP INT TERM
+cp -p "$d/index" "$i" 2>/dev/null
+printf 'tree %s\\n' "$(GIT_INDEX_FILE="$i" git write-tree 2>/dev/null)"
 `;
 
 /** `$1` directory, `$2` operation; NUL-terminated paths on stdin. Says their blobs as \`git ls-files -s -z\` does, those that are there. */
