@@ -10,7 +10,7 @@ export interface GuestGit {
   readonly branch?: string;
   readonly indexDigest: string;
   readonly indexTree?: string;
-  /** Branches and the stash by full name. */
+  /** Branches and the stash by full name; tags by what they tag. */
   readonly refs: ReadonlyMap<string, string>;
 }
 /** Whether work of this VM is already safe in the host's repository. */
@@ -23,22 +23,24 @@ export interface GuestPlace extends GuestTarget { readonly guestPath: string; re
 
 /** Some thousand branches. */
 const maxStateBytes = 1024 * 1024;
+/** A send that was cut has brought HEAD and no index. By kind of repository: the ids of an empty file. */
+const emptyIndexes = ['e69de29bb2d1d6434b8b29ae775ad8c2e48c5391', '473a0f4c3be8a93681a267e3b1e9a7dcda1185436fe141f7749120a303721813'];
+/** More than there are kinds of lines. */
+const maxKeys = 16;
+/** Commits of one repository that the host is asked for, each by two or three programs; what is beyond counts as not kept. */
+const maxAsked = 500;
 
 /**
  * Undefined: the guest has no git, or there is no repository to it.
  *
  * @param gitPath below the workspace: `.git`, or where a submodule's git directory is; latin1, but UTF-8
+ * @param options `everyName`: tags, notes, what earlier prepares left behind and other worktrees' HEADs, too
  */
-export async function readGuestGit(place: GuestPlace, gitPath: string): Promise<GuestGit | undefined> {
+export async function readGuestGit(place: GuestPlace, gitPath: string, { everyName = false } = {}): Promise<GuestGit | undefined> {
   const dir = `${place.guestPath}/${Buffer.from(gitPath, 'latin1').toString('utf8')}`;
-  const result = await runScript(place, { script: stateScript, args: [dir, place.opId], idleLimitMs: place.limitMs, maxStdoutBytes: maxStateBytes });
+  const result = await runScript(place, { script: stateScript, args: [dir, place.opId, everyName ? 'all' : ''], idleLimitMs: place.limitMs, maxStdoutBytes: maxStateBytes });
   if (result.code !== 0 && result.code !== scriptCode.noGit && result.stdout.length === 0) return undefined;
-  const lines = result.stdout.toString('latin1').split('\n');
-  const refs = new Map(lines.flatMap((line) => {
-    const match = /^ref ([0-9a-f]+) (refs\/.+)$/.exec(line);
-    return match === null ? [] : [[match[2]!, match[1]!] as const];
-  }));
-  const said = new Map(lines.map((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]));
+  const { refs, said } = parseState(result.stdout.toString('latin1'));
   const id = (key: string): string | undefined => (/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(said.get(key) ?? '') ? said.get(key) : undefined);
   const [head, headTree, indexDigest, indexTree] = [id('head'), id('headtree'), id('index'), id('tree')];
   const branch = /^refs\/heads\/(.+)$/.exec(said.get('branch') ?? '')?.[1];
@@ -47,6 +49,22 @@ export async function readGuestGit(place: GuestPlace, gitPath: string): Promise<
     indexDigest, refs, ...(head === undefined ? {} : { head }), ...(headTree === undefined ? {} : { headTree }),
     ...(indexTree === undefined ? {} : { indexTree }), ...(branch === undefined ? {} : { branch }),
   };
+}
+
+/** Line by line: a guest that says a million lines is not to fill the memory with them. */
+function parseState(text: string): { readonly refs: ReadonlyMap<string, string>; readonly said: ReadonlyMap<string, string> } {
+  const [refs, said] = [new Map<string, string>(), new Map<string, string>()];
+  for (let from = 0, end = 0; from < text.length; from = end + 1) {
+    end = text.indexOf('\n', from);
+    if (end < 0) end = text.length;
+    const space = text.indexOf(' ', from);
+    if (space <= from || space > end) continue;
+    const line = text.slice(from, end);
+    const ref = /^ref ([0-9a-f]+) (refs\/.+)$/.exec(line);
+    if (ref !== null) refs.set(ref[2]!, ref[1]!);
+    else if (said.size < maxKeys) said.set(text.slice(from, space), text.slice(space + 1, end));
+  }
+  return { refs, said };
 }
 
 /** One repository of a workspace, or a submodule: what was sent of it, what is about to be, and what counts as safe. */
@@ -75,8 +93,13 @@ export const shownGitPath = ({ path }: Pick<GuestPart, 'path'>): string => (path
 export async function lostHistory(git: GuestGit, part: GuestPart, { wipes }: { readonly wipes: boolean }): Promise<string[]> {
   const { sent, now, commits, kept } = part;
   const shown = shownGitPath(part);
-  const isSafe = async (commit: string): Promise<boolean> =>
-    commit === sent?.head || commit === now?.head || Object.hasOwn(commits, commit) || kept.head(commit);
+  const asked = new Map<string, boolean>();
+  const isSafe = async (commit: string): Promise<boolean> => {
+    if (commit === sent?.head || commit === now?.head || Object.hasOwn(commits, commit)) return true;
+    const known = asked.get(commit) ?? (asked.size < maxAsked && await kept.head(commit));
+    asked.set(commit, known);
+    return known;
+  };
   const lost: string[] = [];
   const isHeadSafe = git.head === undefined || await isSafe(git.head);
   if (!isHeadSafe) lost.push(`${shown}/HEAD`);
@@ -86,7 +109,8 @@ export async function lostHistory(git: GuestGit, part: GuestPart, { wipes }: { r
   }
   // It went where HEAD went. With HEAD where it was, it is the guest's work.
   const isCommitted = git.indexTree !== undefined && git.indexTree === git.headTree && git.head !== sent?.head && isHeadSafe;
-  if (!part.indexDigests.includes(git.indexDigest) && !isCommitted && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.push(`${shown}/index`);
+  const isKnown = part.indexDigests.includes(git.indexDigest) || (sent === undefined && emptyIndexes.includes(git.indexDigest));
+  if (!isKnown && !isCommitted && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.push(`${shown}/index`);
   return lost;
 }
 

@@ -101,7 +101,7 @@ async function lostParts(place: GuestPlace, { asked, kinds, wipes }: {
   const lost: string[] = [];
   const movedHeads: MovedHead[] = [];
   for (const part of asked) {
-    const git = await readGuestGit(place, part.gitPath);
+    const git = await readGuestGit(place, part.gitPath, { everyName: wipes });
     if (git === undefined) {
       // What is not there is not lost.
       lost.push(...controlOf(part).map(({ path }) => path).filter((path) => !['none', undefined].includes(kinds.get(path)))

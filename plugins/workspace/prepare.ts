@@ -95,6 +95,8 @@ class Prepare {
     // A wipe leaves no commit to name.
     const movedHeads = params.clean ? [] : losses?.movedHeads ?? [];
     await records.savePending(vm, plan.guestPath, { files: now, indexes: indexesOf(staged) });
+    // What was sent before is not there any more, or not by itself: a retry of this must not build on it.
+    if (isFresh) await records.drop(vm, plan.guestPath);
     await this.#makeRoom({ there, isFresh, losses, remove: changes.remove });
     const sent = await this.#send(staged, { git: small.git, send: changes.send, now, movedHeads });
     for (const path of changes.send) if (!sent.work.has(path)) now.delete(path);
@@ -116,9 +118,9 @@ class Prepare {
     const { plan, vm, params } = this.#work;
     const { record, pending } = input;
     if (input.there === 'absent') return undefined;
-    if (record === undefined && !params.force && (input.known || pending.files.size === 0)) throw placeTaken(vm.name, plan.guestPath);
-    const kept = await keptIn(this.#deps.exec, plan.repo, vm.name);
-    const parts = suspectsOf({ ...input, exec: this.#deps.exec, vm, kept, wipes: params.clean });
+    if (record === undefined && !params.force && (input.known || !hasBegun(pending))) throw placeTaken(vm.name, plan.guestPath);
+    const kept = await keptIn(this.#deps.exec, plan.repo, vm.name, { signal: this.#work.call.signal });
+    const parts = suspectsOf({ ...input, exec: this.#deps.exec, vm, kept, signal: this.#work.call.signal, wipes: params.clean });
     const losses = await findLosses(this.#place, { ...input, pending: pending.files, kept, parts, wipes: params.clean });
     if (losses.lost.length > 0 && !params.force) throw wouldOverwrite(vm.name, plan.guestPath, losses.lost);
     return losses;
@@ -191,6 +193,9 @@ class Prepare {
     return record;
   }
 }
+
+/** A prepare without files has an index, too. */
+const hasBegun = ({ files, indexes }: Pending): boolean => files.size > 0 || Object.keys(indexes).length > 0;
 
 /** Where nothing counts as sent, all is sent; a wipe removes by itself. */
 function changesOf({ before, now, isFresh, wipes }: { readonly before: Manifest; readonly now: Manifest; readonly isFresh: boolean; readonly wipes: boolean }): Changes {

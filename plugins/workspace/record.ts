@@ -28,6 +28,8 @@ export interface Records {
   /** What a prepare that did not end was about to send: the guest may have any part of it. */
   pending(vm: VmPlace, guestPath: string): Promise<Pending>;
   savePending(vm: VmPlace, guestPath: string, pending: Pending): Promise<void>;
+  /** Before the place gets something else: from then on what is pending tells what it has. */
+  drop(vm: VmPlace, guestPath: string): Promise<void>;
   /** Drops what was remembered from memory, when the VM is gone. */
   forget(vmId: string): void;
 }
@@ -85,12 +87,18 @@ export function createRecords(): Records {
       await rename(objectsDir, objects);
       const next = [record, ...list(vm).filter(({ guestPath }) => guestPath !== record.guestPath)];
       await writeWhole(join(dir, 'files'), await encodeManifest(files));
-      await writeWhole(join(workspaceDir(vm), 'workspaces.json'), JSON.stringify({ version: 1, workspaces: next }));
+      await writeList(vm, next);
       cache.set(vm.id, next);
       for (const name of ['pending', 'pending-indexes']) await rm(join(dir, name), { force: true });
       for (const name of await readdir(dir)) {
         if (name.startsWith('objects-') && name !== basename(objects)) await removeTree(join(dir, name), { within: dir });
       }
+    },
+    async drop(vm, guestPath) {
+      const next = list(vm).filter((record) => record.guestPath !== guestPath);
+      if (next.length === list(vm).length) return;
+      await writeList(vm, next);
+      cache.set(vm.id, next);
     },
     forget: (vmId) => { cache.delete(vmId); },
   };
@@ -133,6 +141,9 @@ async function readIndexes(file: string): Promise<Readonly<Record<string, string
     throw error;
   }
 }
+
+const writeList = (vm: VmPlace, workspaces: readonly WorkspaceRecord[]): Promise<void> =>
+  writeWhole(join(workspaceDir(vm), 'workspaces.json'), JSON.stringify({ version: 1, workspaces }));
 
 async function writeWhole(file: string, content: string | Buffer): Promise<void> {
   await writeFile(`${file}.new`, content, { mode: 0o600, flush: true });

@@ -4,7 +4,6 @@ import { keptIn } from './back/kept.ts';
 import type { Kept } from './guest-git.ts';
 import type { Suspect } from './guest-state.ts';
 import { toBytes } from './host/bytes.ts';
-import type { Repository } from './host/repository.ts';
 import type { Staged, StagedSubmodule } from './host/stage.ts';
 import type { Pending } from './record.ts';
 import type { WorkspaceRecord } from './schema.ts';
@@ -21,16 +20,17 @@ export interface SuspectInput {
   /** Of the repository itself. */
   readonly kept: Kept;
   readonly wipes: boolean;
+  readonly signal: AbortSignal;
 }
 
 /** The repository itself, then its submodules; those that the host has no more only when all of it goes. */
 export function suspectsOf(input: SuspectInput): readonly [Suspect, ...Suspect[]] {
-  const { exec, vm, staged, record, wipes } = input;
+  const { exec, vm, staged, record, wipes, signal } = input;
   const carried = new Set(staged.submodules.map(({ gitPath }) => gitPath));
   const gone = wipes ? Object.keys(record?.submodules ?? {}).filter((gitPath) => !carried.has(gitPath)) : [];
   return [
     outermost(input),
-    ...staged.submodules.map((submodule) => suspect(input, submodule.gitPath, { submodule, kept: keptLater(exec, submodule.repo, vm.name) })),
+    ...staged.submodules.map((submodule) => suspect(input, submodule.gitPath, { submodule, kept: keptLater(() => keptIn(exec, submodule.repo, vm.name, { signal })) })),
     ...gone.map((gitPath) => suspect(input, gitPath, { kept: nothingKept })),
   ];
 }
@@ -59,9 +59,9 @@ const sentOf = ({ head, branch }: { readonly head?: string | undefined; readonly
 const nothingKept: Kept = { head: async () => false, path: async () => false, index: async () => false };
 
 /** Nothing is asked of the host's submodule before something has to be known. */
-function keptLater(exec: Pick<Exec, 'run'>, repo: Repository, vm: string): Kept {
+function keptLater(begin: () => Promise<Kept>): Kept {
   let kept: Promise<Kept> | undefined;
-  const ask = (): Promise<Kept> => (kept ??= keptIn(exec, repo, vm));
+  const ask = (): Promise<Kept> => (kept ??= begin());
   return { head: async (commit) => (await ask()).head(commit), path: async (path, id) => (await ask()).path(path, id), index: async (tree) => (await ask()).index(tree) };
 }
 

@@ -17,11 +17,16 @@ rm -f "$d"/banger-*.index "$d"/banger-*.index.lock "$d"/banger-*.index.said
 if [ -f "$d/index" ]; then cp -p "$d/index" "$i" || exit 6; fi
 `;
 /**
- * A nested repository without commits cannot be added, and must not keep the rest: it is named. Files that git was told to take for unchanged are
- * looked at all the same.
+ * A nested repository without commits cannot be added, and must not keep the rest: it is named. Files that git was told to take for unchanged, to skip, or
+ * that lie outside of a sparse checkout are looked at all the same, where they are.
  */
-const addAll = `GIT_INDEX_FILE="$i" git update-index -q --really-refresh >/dev/null 2>&1
-GIT_INDEX_FILE="$i" git -c advice.addEmbeddedRepo=false add -A --ignore-errors . 2>"$i.said"
+const addAll = `if GIT_INDEX_FILE="$i" git ls-files -t | grep -q '^S '; then
+  GIT_INDEX_FILE="$i" git ls-files -t -z |
+  xargs -0 sh -c 'for f; do case $f in "S "*) f=./\${f#S }; if [ -e "$f" ] || [ -L "$f" ]; then printf "%s\\0" "\${f#./}"; fi; esac; done' sh |
+  GIT_INDEX_FILE="$i" git update-index --no-skip-worktree -z --stdin || exit 7
+fi
+GIT_INDEX_FILE="$i" git update-index -q --really-refresh >/dev/null 2>&1
+GIT_INDEX_FILE="$i" git -c advice.addEmbeddedRepo=false -c core.sparseCheckout=false add -A --ignore-errors . 2>"$i.said"
 added=$?
 cat "$i.said" >&2
 if [ $added -ne 0 ]; then
@@ -34,15 +39,22 @@ fi
 export const probeScript = enter;
 
 /**
- * `$1` git directory, as it is named and no other around it, `$2` operation. Says what HEAD, branches and index are. Asked from within as its own working
- * tree, as that of a submodule may be gone.
+ * `$1` git directory, as it is named and no other around it, `$2` operation, `$3` 'all' for every name by which it holds commits. Says what HEAD, branches
+ * and index are. Asked from within as its own working tree, as that of a submodule may be gone.
  */
 export const stateScript = `[ -e "$1/HEAD" ] || exit 5
 export GIT_DIR="$1" GIT_WORK_TREE="$1"
 ${enter}printf 'head %s\\n' "$(git rev-parse -q --verify 'HEAD^{commit}' 2>/dev/null)"
 printf 'headtree %s\\n' "$(git rev-parse -q --verify 'HEAD^{tree}' 2>/dev/null)"
 printf 'branch %s\\n' "$(git symbolic-ref -q HEAD)"
-git for-each-ref --format='ref %(objectname) %(refname)' refs/heads refs/stash
+refs='refs/heads refs/stash'
+if [ "$3" = all ]; then
+  refs="$refs refs/tags refs/notes refs/banger"
+  for w in "$d"/worktrees/*/HEAD; do
+    if [ -f "$w" ] && read -r at <"$w"; then n=\${w%/HEAD}; echo "ref $at refs/worktrees/\${n##*/}"; fi
+  done
+fi
+git for-each-ref --format='ref %(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end) %(refname)' $refs
 printf 'index %s\\n' "$(git ls-files -s -z | git hash-object --stdin)"
 i="$d/banger-$2.index"
 trap 'rm -f "$i" "$i.lock"' EXIT

@@ -42,6 +42,8 @@ const localFiles: GuestFiles = {
 
 export interface Here extends Sides {
   readonly deps: WorkspaceDeps;
+  /** The next prepare sends nothing and fails, once it has made room. */
+  cutNextSend(): void;
   /** How often a running VM was asked for. */
   readonly asked: number;
   prepare(how: Prepare & Partial<PrepareParams>): Promise<string | undefined>;
@@ -53,16 +55,24 @@ export function workspaceHere(dir: string): Here {
   const vm = { id: 'aaaaaaaaaaaa', name: 'devbox', dir: join(dir, 'vm') } as Vm;
   const home = { HOME: join(dir, 'home'), GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_NOSYSTEM: '1' };
   let [operations, asked] = [0, 0];
+  let isCut = false;
   const call = (): CallContext => ({
     opId: `op-${(operations += 1).toString(36).padStart(8, 'a')}`, signal: new AbortController().signal, log: silent, stage: () => undefined, timeline: () => undefined,
   } as unknown as CallContext);
+  const files: GuestFiles = {
+    async send(...args) {
+      if (!isCut) return localFiles.send(...args);
+      isCut = false;
+      throw new Error('cut');
+    },
+  };
   const deps: WorkspaceDeps = {
-    exec: createExec(), agent: hostAgent(home), files: localFiles, records: createRecords(), locks: createKeyedLock(), config: workspaceConfig.parse({}), log: silent,
+    exec: createExec(), agent: hostAgent(home), files, records: createRecords(), locks: createKeyedLock(), config: workspaceConfig.parse({}), log: silent,
     vms: { running: async () => { asked += 1; return vm; }, resolve: () => vm }, activity: { hold: () => () => undefined } as unknown as WorkspaceDeps['activity'], host: { slowdown: 1 },
     runJob: (_plan, { signal }, work) => work({ mark: 'test/devbox/workspace.sync', signal }),
   };
   return {
-    deps, get asked() { return asked; },
+    deps, cutNextSend: () => { isCut = true; }, get asked() { return asked; },
     dir: join(dir, 'host'), vm: vm.name, guestDir: join(dir, 'guest'),
     run: async (script) => (await sh(script, ['-s'], { ...gitEnvironment(), ...home })).stdout,
     async prepare(how) {
