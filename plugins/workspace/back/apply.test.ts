@@ -135,6 +135,8 @@ test('ended at any step, it can be done again', async () => {
       return running;
     } };
     outcomes.push(await applyWork(counting, repo, work, { signal: stop.signal }).then(() => true, () => false));
+    const state = [read(at, 'a'), existsSync(join(at.host, 'new')), existsSync(join(at.host, 'b'))];
+    expect(state).toEqual(outcomes.at(-1) === true ? ['host\none\ntwo\nthree\nguest\n', true, false] : ['host\none\ntwo\nthree\n', false, true]);
     await applyWork(exec, repo, work);
     expect([read(at, 'a'), read(at, 'new'), existsSync(join(at.host, 'b'))]).toEqual(['host\none\ntwo\nthree\nguest\n', 'new\n', false]);
   }
