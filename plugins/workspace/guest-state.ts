@@ -77,7 +77,7 @@ export async function findLosses(place: GuestPlace, input: LossInput): Promise<L
   const differing = [...room.differing, ...replaced];
   // What the guest deleted holds nothing that could be lost.
   const edited = differing.filter(({ kind }) => kind !== 'none');
-  const asked = parts.filter((part, n) => controls[n]!.some(({ path }) => kinds.has(path)) || otherBranches(part).length > 0 || (wipes && part.control !== undefined));
+  const asked = parts.filter((part, n) => controls[n]!.some(({ path }) => kinds.has(path)) || otherBranches(part).length > 0 || isUnborn(part) || (wipes && part.control !== undefined));
   const { lost: history, movedHeads } = await lostParts(place, { asked, kinds, wipes });
   return { differing, full, inTheWay: room.inTheWay, untouched: room.untouched, movedHeads, lost: [...history, ...await lostFiles(place, edited, kept), ...full] };
 }
@@ -93,6 +93,9 @@ function gitLinksOf(parts: readonly Suspect[]): readonly Expected[] {
 
 /** HEAD's own is looked at with HEAD. Refs of branches are not looked at as files: the guest's housekeeping may have packed them. */
 const otherBranches = ({ branches, sent }: Suspect): readonly string[] => branches.filter((name) => name !== `refs/heads/${sent?.branch ?? ''}`);
+
+/** Its branch goes, and no file that was sent tells whether there is one. */
+const isUnborn = ({ path, control, now }: Suspect): boolean => path === '' && control !== undefined && now !== undefined && now.head === undefined;
 
 /** `kinds`: of the paths that are not as they were sent. */
 async function lostParts(place: GuestPlace, { asked, kinds, wipes }: {

@@ -1,4 +1,4 @@
-// Prepares with this host as the guest: what a prepare that was cut short leaves for the next one, and what --clean takes.
+// Prepares with this host as the guest: what a prepare that was cut short leaves for the next one, what --clean takes, and what comes back of odd places.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -116,6 +116,20 @@ describe('--clean', () => {
     expect(git(guest, 'tag')).toBe('theirs');
     expect(await prepare({ mode: 'full_copy', clean: true })).toBeUndefined();
   });
+});
+
+test.each([{ packed: false }, { packed: true }])('a branch without commits on the host has none in the guest once its work is kept ($packed)', async ({ packed }) => {
+  git(host, 'checkout', '-q', '--orphan', 'fresh');
+  expect(await prepare()).toBeUndefined();
+  git(guest, 'commit', '-q', '--allow-empty', '-m', 'Not a commit of the host');
+  const made = git(guest, 'rev-parse', 'HEAD');
+  if (packed) git(guest, 'pack-refs', '--all');
+  writeFileSync(join(host, 'a'), 'edited\n');
+  expect(await prepare()).toContain('.git/HEAD');
+  await here.pull();
+  expect(await prepare()).toBeUndefined();
+  expect([git(guest, 'for-each-ref', '--format=%(objectname)', 'refs/heads', 'refs/banger'), git(guest, 'symbolic-ref', 'HEAD')]).toEqual([made, 'refs/heads/fresh']);
+  expect(git(guest, 'status', '--porcelain')).toBe(git(host, 'status', '--porcelain'));
 });
 
 test('what the guest told its git to skip is work all the same', async () => {

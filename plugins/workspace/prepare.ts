@@ -12,10 +12,10 @@ import type { WorkspaceDeps } from './deps.ts';
 import type { GuestPlace } from './guest-git.ts';
 import { findCheckout, findLosses, linkPlace, placeTaken, wouldOverwrite } from './guest-state.ts';
 import type { Losses, MovedHead } from './guest-state.ts';
-import { miseScript } from './guest/scripts.ts';
+import { dropRefScript, miseScript } from './guest/scripts.ts';
 import { runScript } from './guest/script.ts';
 import { checkTree, clearPaths, linkPath, makeDirs, removeFiles, wipeTree } from './guest/tree.ts';
-import { onDisk } from './host/bytes.ts';
+import { onDisk, toBytes } from './host/bytes.ts';
 import { escapeName } from './host/escape.ts';
 import { planWorkspace } from './host/plan.ts';
 import type { HostPlan } from './host/plan.ts';
@@ -98,6 +98,7 @@ class Prepare {
     // What was sent before is not there any more, or not by itself: a retry of this must not build on it.
     if (isFresh) await records.drop(vm, plan.guestPath);
     await this.#makeRoom({ there, isFresh, losses, remove: changes.remove });
+    if (there !== 'absent' && !params.clean && staged.headCommit === undefined && staged.headBranch !== undefined) await this.#unmake(staged.headBranch);
     const sent = await this.#send(staged, { git: small.git, send: changes.send, now, movedHeads });
     for (const path of changes.send) if (!sent.work.has(path)) now.delete(path);
     for (const [path, entry] of sent.work) now.set(path, entry);
@@ -140,6 +141,13 @@ class Prepare {
     const differing = losses?.differing ?? [];
     await clearPaths(this.#place, guestPath, [...losses?.full ?? [], ...differing.filter(({ kind }) => kind === 'dir').map(({ path }) => path)]);
     for (const { path, kind } of differing) if (kind === 'other') await this.#clearAbove(path);
+  }
+
+  /** A branch without commits on the host has none here. */
+  async #unmake(branch: string): Promise<void> {
+    const { guestPath } = this.#place;
+    const { code } = await runScript(this.#place, { script: dropRefScript, args: [guestPath, `refs/heads/${branch}`], idleLimitMs: this.#place.limitMs });
+    if (code !== 0) await removeFiles(this.#place, guestPath, [`.git/refs/heads/${toBytes(branch)}`]);
   }
 
   /** A part of the path that leads elsewhere, or is no directory, goes. */

@@ -63,6 +63,10 @@ cp -p "$d/index" "$i" 2>/dev/null
 printf 'tree %s\\n' "$(GIT_INDEX_FILE="$i" git write-tree 2>/dev/null)"
 `;
 
+/** `$1` directory, `$2` full name of a ref, which is there no more afterwards, wherever git keeps it. */
+export const dropRefScript = `${enter}git update-ref --no-deref -d "$2" || exit 7
+`;
+
 /** `$1` directory, `$2` operation; NUL-terminated paths on stdin. Says their blobs as \`git ls-files -s -z\` does, those that are there. */
 export const blobsScript = `${enter}i="$d/banger-$2.index"
 trap 'rm -f "$i" "$i.lock"' EXIT
