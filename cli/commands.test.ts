@@ -1,16 +1,13 @@
 // Whole commands against a scripted daemon: arguments in, calls, output and exit codes out.
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { FakeDaemon, FakeError, fakeVm } from './testing/fake-daemon.ts';
-import { runCli, startCli, startInTerminal, bangerProgram, until, type CliResult } from './testing/run-cli.ts';
+import { describe, expect, test } from 'vitest';
+import { eachDaemon } from './testing/each-daemon.ts';
+import { type FakeDaemon, FakeError, fakeVm } from './testing/fake-daemon.ts';
+import { runCli, startCli, startInTerminal, bangerProgram, until } from './testing/run-cli.ts';
 
 let daemon: FakeDaemon;
-beforeEach(async () => {
-  daemon = await new FakeDaemon().listen();
+const banger = eachDaemon((made) => {
+  daemon = made;
 });
-afterEach(async () => {
-  await daemon.dispose();
-});
-const banger = (...words: string[]): Promise<CliResult> => runCli(words, { env: daemon.env });
 
 describe('help and bad usage', () => {
   test.each([[[]], [['--help']], [['help']], [['-h']]])('%j shows the commands', async (words) => {

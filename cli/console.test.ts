@@ -1,17 +1,15 @@
 // vm console and vm logs as whole commands, against a scripted daemon.
 import { mkdirSync, renameSync, rmSync, writeFileSync, appendFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import type { VmLogsResult } from '../core/api.ts';
-import { FakeDaemon, FakeError, type FakeStream } from './testing/fake-daemon.ts';
+import { eachDaemon } from './testing/each-daemon.ts';
+import { type FakeDaemon, FakeError, type FakeStream } from './testing/fake-daemon.ts';
 import { bangerProgram, runCli, startCli, startInTerminal, until } from './testing/run-cli.ts';
 
 let daemon: FakeDaemon;
-beforeEach(async () => {
-  daemon = await new FakeDaemon().listen();
-});
-afterEach(async () => {
-  await daemon.dispose();
+eachDaemon((made) => {
+  daemon = made;
 });
 
 describe('vm console', () => {

@@ -1,17 +1,14 @@
 // One command on all VMs, and commands that go on by themselves, against a scripted daemon.
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { maxLineBytes, PrefixedLines } from './exec-all.ts';
-import { FakeDaemon, FakeError, fakeVm, type FakeStream } from './testing/fake-daemon.ts';
-import { runCli, startCli, until, type CliResult } from './testing/run-cli.ts';
+import { eachDaemon } from './testing/each-daemon.ts';
+import { type FakeDaemon, FakeError, fakeVm, type FakeStream } from './testing/fake-daemon.ts';
+import { startCli, until } from './testing/run-cli.ts';
 
 let daemon: FakeDaemon;
-beforeEach(async () => {
-  daemon = await new FakeDaemon().listen();
+const banger = eachDaemon((made) => {
+  daemon = made;
 });
-afterEach(async () => {
-  await daemon.dispose();
-});
-const banger = (...words: string[]): Promise<CliResult> => runCli(words, { env: daemon.env });
 const lines = (text: string): string[] => text.split('\n').toSorted();
 const byRef = (scripts: Record<string, (stream: FakeStream) => Promise<void>>): void => {
   daemon.options = { exec: (stream, params) => scripts[params['ref'] as string]!(stream) };

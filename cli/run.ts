@@ -4,7 +4,7 @@ import { isBangerError } from '../core/errors.ts';
 import { catalog } from './catalog.ts';
 import { withPluginFlags, type CommandContext, type CommandDef } from './command.ts';
 import { DaemonLink, type Daemon } from './daemon-link.ts';
-import { exitCodeOf, renderError } from './errors.ts';
+import { exitCodeOf, renderError, withHint } from './errors.ts';
 import { BrokenPipe, brokenPipeExitCode, type Io } from './io.ts';
 import { parseWords, UnknownFlag, usageError, type Parsed } from './parse.ts';
 import { suggest } from './suggest.ts';
@@ -57,14 +57,32 @@ async function runCommand(command: CommandDef, words: readonly string[], session
   return (await handler(ctx)) ?? 0;
 }
 
+interface Read { readonly definition: CommandDef; readonly parsed: Parsed }
+const read = (definition: CommandDef, words: readonly string[]): Read => ({ definition, parsed: parseWords(definition, words) });
+
 /** Flags of plugins are asked for only when a flag is none of core's, so that usual calls need no extra round trip. */
-async function parse(command: CommandDef, words: readonly string[], session: Session): Promise<{ definition: CommandDef; parsed: Parsed }> {
+async function parse(command: CommandDef, words: readonly string[], session: Session): Promise<Read> {
   try {
-    return { definition: command, parsed: parseWords(command, words) };
+    return read(command, words);
   } catch (error) {
     if (!(error instanceof UnknownFlag) || command.pluginFlags === undefined) throw error;
-    const definition = withPluginFlags(command, await session.spec());
-    return { definition, parsed: parseWords(definition, words) };
+    if (isDryRun(command, words)) return parseDryRun(command, words);
+    return read(withPluginFlags(command, await session.spec()), words);
+  }
+}
+
+function isDryRun({ flags = [] }: CommandDef, words: readonly string[]): boolean {
+  const end = words.indexOf('--');
+  return flags.some(({ name }) => name === 'dry-run') && (end === -1 ? words : words.slice(0, end)).includes('--dry-run');
+}
+
+/** What goes into a VM is for no plugin to say, so no daemon is started to learn its flags. */
+async function parseDryRun(command: CommandDef, words: readonly string[]): Promise<Read> {
+  const { builtinFlags } = await import('./builtin-flags.ts');
+  try {
+    return read(withPluginFlags(command, { flags: builtinFlags, commands: [] }), words);
+  } catch (error) {
+    throw error instanceof UnknownFlag ? withHint(error, 'a dry run asks no daemon, so it knows no flags of third-party plugins') : error;
   }
 }
 

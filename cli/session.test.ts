@@ -3,16 +3,14 @@ import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { FakeDaemon, FakeError, type FakeStream } from './testing/fake-daemon.ts';
+import { describe, expect, test } from 'vitest';
+import { eachDaemon } from './testing/each-daemon.ts';
+import { type FakeDaemon, FakeError, type FakeStream } from './testing/fake-daemon.ts';
 import { bangerProgram, runCli, startCli, startInTerminal, until, type CliResult } from './testing/run-cli.ts';
 
 let daemon: FakeDaemon;
-beforeEach(async () => {
-  daemon = await new FakeDaemon().listen();
-});
-afterEach(async () => {
-  await daemon.dispose();
+eachDaemon((made) => {
+  daemon = made;
 });
 const banger = (words: string[], input?: string | Buffer): Promise<CliResult> => runCli(words, { env: daemon.env, ...(input === undefined ? {} : { input }) });
 const sha = (bytes: Uint8Array): string => createHash('sha256').update(bytes).digest('hex');

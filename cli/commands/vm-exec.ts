@@ -6,7 +6,7 @@ import { usageError } from '../parse.ts';
 import { runSession } from '../session.ts';
 import { openStreams, wantsTerminal } from '../terminal.ts';
 import { parseEnv } from '../vm-params.ts';
-import { placeCommand } from '../workspace/exec-place.ts';
+import { goneError, placeCommand } from '../workspace/exec-place.ts';
 
 const handler: Handler = async (ctx) => {
   const { flags } = ctx;
@@ -47,14 +47,14 @@ async function detach(ctx: CommandContext, command: VmExecDetachParams): Promise
   const { daemon, io } = ctx;
   const link = await daemon();
   return withInterrupts(async (interrupts) => {
-    const params = await placeCommand(ctx, link, { params: command, interrupts });
+    const place = await placeCommand(ctx, link, { params: command, interrupts });
     try {
-      io.out(`${(await link.call('vm.exec.detach', params)).id}\n`);
+      io.out(`${(await link.call('vm.exec.detach', place.params)).id}\n`);
       return 0;
     } catch (error) {
       const code = refusedExitCode(error);
       if (code === undefined) throw error;
-      io.err(renderError(error, io));
+      io.err(renderError(await goneError(link, place, code) ?? error, io));
       return code;
     }
   });
@@ -66,13 +66,17 @@ async function runAttached(ctx: CommandContext, command: Omit<VmExecParams, 'std
   if (wish.tty && !wantsTerminal(io, wish)) throw usageError('-t needs a terminal on stdin and stdout', 'leave -t out: the command then gets pipes');
   const link = await daemon();
   return withInterrupts(async (interrupts) => {
-    const params = await placeCommand(ctx, link, { params: command, interrupts });
+    const place = await placeCommand(ctx, link, { params: command, interrupts });
     const open = openStreams(io, wish);
+    let code: number;
     try {
       const tty = open.tty === undefined ? {} : { tty: open.tty };
-      return await runSession(link, { ...params, stdin: wish.stdin, ...tty }, { streams: open.streams, interrupts });
+      code = await runSession(link, { ...place.params, stdin: wish.stdin, ...tty }, { streams: open.streams, interrupts });
     } finally {
       open.restore();
     }
+    const gone = await goneError(link, place, code);
+    if (gone !== undefined) io.err(renderError(gone, io));
+    return code;
   });
 }

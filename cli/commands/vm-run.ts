@@ -15,7 +15,8 @@ import { runSession } from '../session.ts';
 import { openStreams, wantsTerminal, type TerminalWish } from '../terminal.ts';
 import { createParams } from '../vm-params.ts';
 import { planText } from '../plan-text.ts';
-import { repositoryFlag } from '../workspace/options.ts';
+import { repositoryFlags } from '../workspace/options.ts';
+import { shellWord } from '../workspace/prepare.ts';
 import { bringBack, prepareFor, WorkNotBack } from '../workspace/run.ts';
 import { planSource, showSource, type Source } from '../workspace/source.ts';
 import { bootstrapBehind, bootstrapNow } from '../workspace/bootstrap.ts';
@@ -41,8 +42,10 @@ export default handler;
 /** What makes no sense together is refused before anything is made. */
 function requireSense({ args, flags, io, trailing }: CommandContext, wish: TerminalWish): void {
   const detach = flags.on('detach');
-  const repository = repositoryFlag(flags, ['pull', 'no-bootstrap']);
-  if (args.length === 0 && repository !== undefined) throw usageError(`--${repository} needs the path of a repository`, `such as banger vm run . --${repository}`);
+  const ofRepository = repositoryFlags(flags, ['pull', 'no-bootstrap']);
+  if (args.length === 0 && ofRepository[0] !== undefined) {
+    throw usageError(`${ofRepository[0][0]} needs the path of a repository`, `banger vm run . ${ofRepository.flat().map(shellWord).join(' ')} is the one here`);
+  }
   if (detach && flags.on('rm')) throw usageError('--detach and --rm exclude each other', 'a detached VM stays until banger vm delete');
   if (detach && trailing.length > 0) throw usageError('--detach (-d) takes no command', 'banger vm run -d, then banger vm exec <name> -- <command>');
   if (detach && flags.on('pull')) throw usageError('--pull brings work back when the command has ended, and --detach runs none', 'banger vm workspace pull <name> does it later');

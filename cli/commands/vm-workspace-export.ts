@@ -1,4 +1,6 @@
+import { operationFailed } from '../../core/errors.ts';
 import type { CommandContext, Handler } from '../command.ts';
+import { EndLines } from '../copy/lines.ts';
 import { withInterrupts } from '../operation.ts';
 import type { Interrupts } from '../interrupts.ts';
 import { processOutput, type Output } from '../output.ts';
@@ -27,9 +29,19 @@ async function exportTo(stdout: Output, { args, daemon, flags, io }: CommandCont
   const { ticket } = await link.call('vm.workspace.export', {
     ref: args[0]!, ...(guestPath === undefined ? {} : { guestPath }), ...(baseCommit === undefined ? {} : { baseCommit }),
   });
-  const code = await attachSession(link, ticket, { streams: { stdout, stderr: processOutput(2) }, interrupts });
-  if (code === 0 || code > 128) return code;
+  const say = (line: string): void => io.err(`guest: ${line}\n`);
+  const lines = new EndLines(say);
+  const stderr: Output = { write: async (bytes) => lines.push(Buffer.from(bytes)) };
+  const sayRest = (): void => {
+    const last = lines.takeLast();
+    if (last !== undefined) say(last);
+  };
+  const code = await attachSession(link, ticket, { streams: { stdout, stderr }, interrupts }).catch((error: unknown) => {
+    sayRest();
+    throw error;
+  });
   // The guest's own number means nothing here, and 2 would be our bad usage.
-  io.err('banger: the guest did not get to the end of the patch\n');
-  return 1;
+  if (code !== 0 && code <= 128) throw operationFailed(`The guest did not get to the end of the patch: ${lines.takeLast() ?? `exit code ${code}`}`);
+  sayRest();
+  return code;
 }

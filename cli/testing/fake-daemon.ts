@@ -25,10 +25,12 @@ export interface FakeOptions {
 export class FakeError extends Error {
   readonly code: string;
   readonly hint: string | undefined;
-  constructor(code: string, message: string, hint?: string) {
+  readonly detail: object | undefined;
+  constructor(code: string, message: string, hint?: string, detail?: object) {
     super(message);
     this.code = code;
     this.hint = hint;
+    this.detail = detail;
   }
 }
 
@@ -110,7 +112,7 @@ export class FakeDaemon {
       send({ id, result: await (this.options.methods?.[method] ?? this.#builtin(method))(call) });
     } catch (error) {
       const fake = error instanceof FakeError ? error : new FakeError('internal', String(error));
-      send({ id, error: { code: -32000, message: fake.message, data: { code: fake.code, opId: 'op-fake01', hint: fake.hint } } });
+      send({ id, error: { code: -32000, message: fake.message, data: { code: fake.code, opId: 'op-fake01', hint: fake.hint, detail: fake.detail } } });
     }
   }
 

@@ -1,19 +1,16 @@
 // `vm workspace prepare`, `status`, `pull` and `export` against a scripted daemon.
 import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { FakeDaemon, FakeError, fakeVm, type Answer } from '../testing/fake-daemon.ts';
+import { beforeEach, describe, expect, test } from 'vitest';
+import { eachDaemon } from '../testing/each-daemon.ts';
+import { type FakeDaemon, FakeError, fakeVm, type Answer } from '../testing/fake-daemon.ts';
 import { makeRepo } from '../testing/git-repo.ts';
-import { runCli, startCli, until, type CliResult } from '../testing/run-cli.ts';
+import { runCli, startCli, until } from '../testing/run-cli.ts';
 
 let daemon: FakeDaemon;
-beforeEach(async () => {
-  daemon = await new FakeDaemon().listen();
+const banger = eachDaemon((made) => {
+  daemon = made;
 });
-afterEach(async () => {
-  await daemon.dispose();
-});
-const banger = (...words: string[]): Promise<CliResult> => runCli(words, { env: daemon.env });
 const order = (): string[] => daemon.calls.map((call) => call.method).filter((method) => method !== 'rpc.hello');
 const workspace = { guestPath: '/root/app', hostPath: '/home/a/app', mode: 'shallow', head: '1'.repeat(40), branch: 'main', preparedAt: new Date().toISOString() };
 const fail = (code: string, message: string): Answer => () => {
@@ -122,8 +119,27 @@ describe('export', () => {
   test('prints the bytes as they are', async () => {
     gives({ code: 0 });
     const { code, stdout, err } = await banger('vm', 'workspace', 'export', 'devbox', '--guest-path', '/srv/x', '--base-commit', 'abc');
-    expect([code, stdout.equals(patch), err]).toEqual([0, true, 'said\n']);
+    expect([code, stdout.equals(patch), err]).toEqual([0, true, 'guest: said\n']);
     expect(daemon.called('vm.workspace.export')).toEqual([{ ref: 'devbox', guestPath: '/srv/x', baseCommit: 'abc' }]);
+  });
+  test('what the guest says cannot act on the terminal, nor pass for ours, nor go on without end', async () => {
+    daemon.options = { exec: async (stream) => {
+      await stream.send(17, 'banger: \u001b]0;evil\u0007\u001b[2J \u202egood\nwarning: sp');
+      await stream.send(17, `lit\r\n${'x\n'.repeat(10_000)}`);
+      stream.exit({ code: 0 });
+    } };
+    const { code, err } = await banger('vm', 'workspace', 'export', 'devbox');
+    const lines = err.split('\n');
+    expect([code, lines.slice(0, 2), lines.length < 1000]).toEqual([0, ['guest: banger: ?]0;evil??[2J ?good', 'guest: warning: split?'], true]);
+  });
+  test('that fails gives the last word of the guest as the reason, in one sentence', async () => {
+    daemon.options = { exec: async (stream) => {
+      await stream.send(17, 'warning: first\nfatal: bad \u001b[31mobject\n');
+      stream.exit({ code: 7 });
+    } };
+    expect(await banger('vm', 'workspace', 'export', 'devbox')).toMatchObject({
+      code: 1, out: '', err: 'guest: warning: first\nbanger: The guest did not get to the end of the patch: fatal: bad ?[31mobject\n',
+    });
   });
   test('writes a whole file, in place of one that keeps its mode, and where a link leads', async () => {
     gives({ code: 0 });

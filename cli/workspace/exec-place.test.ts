@@ -1,17 +1,14 @@
 // `vm exec` and workspaces: where commands run, the warning of a repository that moved on, and preparing again.
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { WorkspaceStatus } from '../../core/api.ts';
-import { FakeDaemon, FakeError } from '../testing/fake-daemon.ts';
-import { runCli, startCli, until, type CliResult } from '../testing/run-cli.ts';
+import { eachDaemon } from '../testing/each-daemon.ts';
+import { type FakeDaemon, FakeError } from '../testing/fake-daemon.ts';
+import { startCli, until } from '../testing/run-cli.ts';
 
 let daemon: FakeDaemon;
-beforeEach(async () => {
-  daemon = await new FakeDaemon().listen();
+const banger = eachDaemon((made) => {
+  daemon = made;
 });
-afterEach(async () => {
-  await daemon.dispose();
-});
-const banger = (...words: string[]): Promise<CliResult> => runCli(words, { env: daemon.env });
 const workspace = (extra: Partial<WorkspaceStatus> = {}): WorkspaceStatus => ({
   guestPath: '/root/app', hostPath: '/home/a/app', mode: 'full_copy', head: '1'.repeat(40), hostHead: '1'.repeat(40), branch: 'main', preparedAt: '2026-01-01T00:00:00Z', moved: false, ...extra,
 });
@@ -65,6 +62,44 @@ describe('the directory of a command', () => {
       throw new FakeError('not_found', 'No VM matches nobody');
     } } };
     expect(await banger('vm', 'exec', 'nobody', '--', 'true')).toMatchObject({ code: 125, err: 'banger: No VM matches nobody\n(op-fake01)\n' });
+  });
+});
+
+describe('a workspace that is gone from the guest', () => {
+  const gone = 'banger: The workspace /root/app is not in the guest of devbox any more, so the command did not run\n  hint: --auto-prepare puts it in again\n';
+  /** A command in a directory that is not there ends as the agent has it; one that is not there itself, too. */
+  const guest = (isGone: boolean): void => {
+    has(workspace());
+    daemon.options = { ...daemon.options, exec: async (stream, params) => {
+      const known = (params['command'] as string[])[0] === 'make';
+      if (isGone) await stream.send(17, 'banger: /root/app: No such file or directory\n');
+      stream.exit({ code: isGone || known ? 126 : 127 });
+    } };
+  };
+  test('is told, with the exit code as it is', async () => {
+    guest(true);
+    const { code, err } = await banger('vm', 'exec', 'devbox', '--', 'make');
+    expect([code, err]).toEqual([126, `banger: /root/app: No such file or directory\n${gone}`]);
+    expect(await banger('vm', 'exec', '-q', 'devbox', '--', 'make')).toMatchObject({ code: 126, err: expect.stringContaining(gone) as string });
+    expect((await banger('vm', 'exec', 'devbox', '-w', '/root/app/src', '--', 'make')).err).toContain('The workspace /root/app is not in');
+  });
+  test('is told of a command that goes on by itself, too', async () => {
+    guest(true);
+    daemon.options = { ...daemon.options, methods: { ...daemon.options.methods, 'vm.exec.detach': () => {
+      throw new FakeError('operation_failed', 'The command did not start in devbox: banger: /root/app: No such file or directory', undefined, { exitCode: 126 });
+    } } };
+    expect(await banger('vm', 'exec', '-d', 'devbox', '--', 'make')).toMatchObject({ code: 126, err: expect.stringContaining(gone) as string });
+  });
+  test('is not told of a program that cannot be run', async () => {
+    guest(false);
+    expect(await banger('vm', 'exec', 'devbox', '--', 'make')).toMatchObject({ code: 126, err: '' });
+  });
+  test('is not asked for elsewhere, nor when a command has run', async () => {
+    guest(true);
+    expect(await banger('vm', 'exec', 'devbox', '-w', '/srv', '--', 'make')).toMatchObject({ code: 126, err: 'banger: /root/app: No such file or directory\n' });
+    has(workspace());
+    await banger('vm', 'exec', 'devbox', '--', 'make');
+    expect(daemon.called('vm.exec').map((params) => params['command'])).toEqual([['make'], ['make']]);
   });
 });
 

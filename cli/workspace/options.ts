@@ -26,9 +26,12 @@ export function workspaceOptions(flags: Flags): WorkspaceOptions {
   };
 }
 
-/** The first flag given that means nothing without a repository. */
-export function repositoryFlag(flags: Flags, more: readonly string[] = []): string | undefined {
-  return [...workspaceFlags.map(({ name }) => name), ...more].find((name) => flags.value(name) !== undefined);
+/** The flags given that mean nothing without a repository, each as it was typed: the flag, then its value. */
+export function repositoryFlags(flags: Flags, more: readonly string[] = []): readonly (readonly [flag: string, ...value: string[]])[] {
+  return [...workspaceFlags.map(({ name }) => name), ...more].flatMap((name) => {
+    const value = flags.value(name);
+    return value === undefined ? [] : [typeof value === 'string' ? [`--${name}`, value] as const : [`--${name}`] as const];
+  });
 }
 
 /**

@@ -1,22 +1,19 @@
 // `vm run` with a repository: looked at before anything is made, in before the command, back before the VM goes.
 import { readFileSync, realpathSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { WorkspacePrepareResult } from '../../core/api.ts';
-import { FakeDaemon, FakeError, fakeVm, type Answer } from '../testing/fake-daemon.ts';
+import { eachDaemon } from '../testing/each-daemon.ts';
+import { type FakeDaemon, FakeError, fakeVm, type Answer } from '../testing/fake-daemon.ts';
 import { git, makeRepo, writeFiles } from '../testing/git-repo.ts';
-import { runCli, startCli, until, type CliResult } from '../testing/run-cli.ts';
+import { runCli, startCli, until, type CliOptions } from '../testing/run-cli.ts';
 
 let daemon: FakeDaemon;
 let repo: string;
-beforeEach(async () => {
-  daemon = await new FakeDaemon().listen();
+const banger = eachDaemon((made) => {
+  daemon = made;
   repo = realpathSync(makeRepo(daemon.dir));
 });
-afterEach(async () => {
-  await daemon.dispose();
-});
-const banger = (...words: string[]): Promise<CliResult> => runCli(words, { env: daemon.env });
 
 const prepared = (): WorkspacePrepareResult => ({
   workspace: { guestPath: '/root/app', hostPath: repo, mode: 'shallow', preparedAt: '2026-01-01T00:00:00Z' },
@@ -35,12 +32,15 @@ const fail = (code: string, message: string): Answer => () => {
   throw new FakeError(code, message);
 };
 
+/** Where no daemon can be: its directory would be below a file. */
+const withoutDaemon = (): CliOptions => ({ env: { ...daemon.env, XDG_STATE_HOME: join(repo, 'a.txt') } });
+
 describe('before any call of the daemon', () => {
   test.each([
     ['a path that is not there', ['vm', 'run', 'make'], 'banger: Path make does not exist\n  hint: a command comes after --\n'],
-    ['--branch without a path', ['vm', 'run', '--branch', 'x'], 'banger: --branch needs the path of a repository\n  hint: such as banger vm run . --branch\n'],
-    ['--dry-run without a path', ['vm', 'run', '--dry-run'], 'banger: --dry-run needs the path of a repository\n  hint: such as banger vm run . --dry-run\n'],
-    ['--pull without a path', ['vm', 'run', '--pull', '--', 'x'], 'banger: --pull needs the path of a repository\n  hint: such as banger vm run . --pull\n'],
+    ['--branch without a path', ['vm', 'run', '--from', 'v 1', '--branch', 'x'], "banger: --branch needs the path of a repository\n  hint: banger vm run . --branch x --from 'v 1' is the one here\n"],
+    ['--dry-run without a path', ['vm', 'run', '--dry-run'], 'banger: --dry-run needs the path of a repository\n  hint: banger vm run . --dry-run is the one here\n'],
+    ['--pull without a path', ['vm', 'run', '--pull', '--', 'x'], 'banger: --pull needs the path of a repository\n  hint: banger vm run . --pull is the one here\n'],
     ['--from without --branch', ['vm', 'run', '.', '--from', 'HEAD'], 'banger: --from needs --branch\n  hint: it says where the new branch begins: --branch <name> --from <commit>\n'],
     ['an unknown mode', ['vm', 'run', '.', '--mode', 'deep'], 'banger: Invalid flag: --mode: wants shallow, full_copy, metadata, got deep\n'],
     ['-d with --pull', ['vm', 'run', '.', '-d', '--pull'], 'banger: --pull brings work back when the command has ended, and --detach runs none\n  hint: banger vm workspace pull <name> does it later\n'],
@@ -83,12 +83,27 @@ describe('before any call of the daemon', () => {
 describe('--dry-run', () => {
   test('prints mode, guest path and every name on a line of its own, and asks no daemon', async () => {
     const odd = realpathSync(makeRepo(daemon.dir, { 'b c': '12345', 'new\nline': '', '\xff\xfe': '', 'd/\xc3\xa4': '', 'back\\slash': '' }));
-    const { code, out, err } = await runCli(['vm', 'run', odd, '--dry-run'], { env: { ...daemon.env, XDG_STATE_HOME: '/nonexistent' } });
+    const { code, out, err } = await runCli(['vm', 'run', odd, '--dry-run'], withoutDaemon());
     expect([code, err]).toEqual([0, '']);
     expect(out).toBe([
       `repository  ${odd}`, `guest path  /root/${basename(odd)}`, 'mode        shallow', `head        ${git(odd, 'rev-parse', 'HEAD').trim()}`, 'branch      main', 'files       5 files, 5 bytes',
       '  b c', '  back\\x5cslash', '  d/ä', '  new\\x0aline', '  \\xff\\xfe', '',
     ].join('\n'));
+  });
+  test('takes flags of built-in plugins, and asks no daemon for them', async () => {
+    const alone = withoutDaemon();
+    const plain = await runCli(['vm', 'run', repo, '--dry-run'], alone);
+    expect(await runCli(['vm', 'run', repo, '--network', 'none', '--publish', '8080:80', '--publish=1:2', '--disk-size', '9G', '--root-size=8G', '--dry-run', '--', 'make'], alone)).toMatchObject({ code: 0, out: plain.out, err: '' });
+    const tools = makeRepo(daemon.dir, { '.tool-versions': 'node 20\n' });
+    expect(await runCli(['vm', 'run', tools, '--network', 'none', '--dry-run'], alone)).toMatchObject({ code: 2, err: expect.stringContaining('--no-bootstrap') as string });
+  });
+  test('says that it knows no other flags, and starts nothing to learn them', async () => {
+    const alone = withoutDaemon();
+    const why = 'a dry run asks no daemon, so it knows no flags of third-party plugins';
+    expect(await runCli(['vm', 'run', repo, '--dry-run', '--gpu', '1'], alone)).toMatchObject({ code: 2, out: '', err: `banger: Unknown flag --gpu for banger vm run\n  hint: banger vm run --help lists the flags; ${why}\n` });
+    expect(await runCli(['vm', 'run', repo, '--netwrok', 'none', '--dry-run'], alone)).toMatchObject({ code: 2, err: `banger: Unknown flag --netwrok for banger vm run\n  hint: did you mean --network?; ${why}\n` });
+    expect(await banger('vm', 'run', repo, '--gpu', '1', '--', 'make', '--dry-run')).toMatchObject({ code: 2 });
+    expect(daemon.called('plugin.cli')).toHaveLength(1);
   });
   test('names notices and what would be set up', async () => {
     const tools = makeRepo(daemon.dir, { '.tool-versions': 'node 20\n' });

@@ -3,6 +3,7 @@
 #include "../../native/copy/walk.h"
 #include "tree.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -13,7 +14,7 @@
 #include <unistd.h>
 
 struct facts {
-  // f, l, d, o: something else, -: nothing.
+  // f, l, d, D: a directory with `size` leaves, o: something else, -: nothing.
   char type;
   unsigned mode;
   int64_t size, seconds;
@@ -37,7 +38,7 @@ static bool take_number(char **at, unsigned base, char end, int64_t *value) {
 static bool parse(char *record, struct facts *facts, char **path) {
   int64_t mode, nanoseconds;
   char *at = record;
-  if (!*at || !strchr("fld-", *at) || at[1] != ' ') return false;
+  if (!*at || !strchr("fldD-", *at) || at[1] != ' ') return false;
   facts->type = *at;
   at += 2;
   if (!take_number(&at, 8, ' ', &mode) || !take_number(&at, 10, ' ', &facts->size) || !take_number(&at, 10, '.', &facts->seconds)) return false;
@@ -68,7 +69,28 @@ static char type_behind(const char *path, size_t length) {
   return S_ISLNK(is.st_mode) || S_ISDIR(is.st_mode) ? 'o' : '-';
 }
 
-static void look(const char *path, struct facts *found) {
+// What is below that is no directory with entries, up to more than the limit. A directory that cannot be read has more, too.
+static int64_t leaves(int parent, const char *name, int64_t limit) {
+  int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+  struct dirent *entry;
+  int64_t count = 0;
+  if (!dir) {
+    if (fd >= 0) close(fd);
+    return limit + 1;
+  }
+  while (count <= limit && (entry = readdir(dir))) {
+    struct stat is;
+    const char *inner = entry->d_name;
+    if (strcmp(inner, ".") == 0 || strcmp(inner, "..") == 0) continue;
+    int64_t more = fstatat(fd, inner, &is, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(is.st_mode) ? leaves(fd, inner, limit - count) : 0;
+    count += more ? more : 1;
+  }
+  closedir(dir);
+  return count;
+}
+
+static void look(const char *path, const struct facts *wanted, struct facts *found) {
   char name[NAME_MAX + 1];
   struct stat is;
   const char *slash = strrchr(path, '/');
@@ -77,11 +99,15 @@ static void look(const char *path, struct facts *found) {
   int fd = copy_walk_to(path, parent);
   if (fd < 0) found->type = type_behind(path, parent);
   else if (!copy_walk_name(path, parent, strlen(path), name)) return;
-  else if (fstatat(fd, name, &is, AT_SYMLINK_NOFOLLOW) == 0) describe(&is, found);
+  else if (fstatat(fd, name, &is, AT_SYMLINK_NOFOLLOW) == 0) {
+    describe(&is, found);
+    if (wanted->type == 'D' && found->type == 'd') found->size = leaves(fd, name, wanted->size);
+  }
   else if (errno != ENOENT) found->type = 'o';
 }
 
 static bool holds(const struct facts *wanted, const struct facts *found) {
+  if (wanted->type == 'D') return found->type == 'd' && wanted->size == found->size;
   if (wanted->type != found->type) return false;
   if (wanted->type == 'd' || wanted->type == '-') return true;
   bool same = wanted->size == found->size && wanted->seconds == found->seconds && wanted->nanoseconds == found->nanoseconds;
@@ -103,7 +129,7 @@ int tree_check(const char *root) {
   while ((record = tree_next())) {
     if (!parse(record, &wanted, &path)) tree_refuse("no record: %.200s", record);
     found = (struct facts){.type = '-'};
-    if (fd >= 0) look(path, &found);
+    if (fd >= 0) look(path, &wanted, &found);
     if (!holds(&wanted, &found)) tell(&found, path);
     if (ferror(stdout)) break;
   }

@@ -83,29 +83,36 @@ static bool is_behind_link(const char *path, size_t length) {
   return end < length && copy_walk_name(path, end, length, name) && fstatat(stands, name, &is, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(is.st_mode);
 }
 
-static void remove_one(const char *path) {
+// A mount point is EBUSY to rmdir, also one that is not empty: neither it nor what is below it is left for another file system.
+static bool remove_all_of(int parent, const char *name) {
+  if (unlinkat(parent, name, 0) == 0 || errno == ENOENT || unlinkat(parent, name, AT_REMOVEDIR) == 0) return true;
+  return (errno == ENOTEMPTY || errno == EEXIST) && copy_remove_tree(parent, name);
+}
+
+static bool unlink_it(int parent, const char *name) { return unlinkat(parent, name, 0) == 0; }
+
+static void remove_one(const char *path, bool (*take)(int parent, const char *name)) {
   char name[NAME_MAX + 1];
   const char *slash = strrchr(path, '/');
   size_t parent = slash ? (size_t)(slash - path) : 0;
   if (!copy_walk_is_path(path)) tree_refuse("no path below ROOT: %.200s", path);
   int fd = copy_walk_to(path, parent);
-  if (fd >= 0 && copy_walk_name(path, parent, strlen(path), name) && unlinkat(fd, name, 0) == 0) return;
+  if (fd >= 0 && copy_walk_name(path, parent, strlen(path), name) && take(fd, name)) return;
   if (errno == ENOENT || errno == ENAMETOOLONG || (fd < 0 && errno == ENOTDIR && !is_behind_link(path, parent))) return;
-  tree_problem("cannot remove %s: %s", path, fd < 0 && errno == ENOTDIR ? "a symlink is on the way" : strerror(errno));
+  tree_problem("cannot remove %s: %s", path, fd < 0 && errno == ENOTDIR ? "a symlink is on the way" : errno == EBUSY ? "a file system is mounted there" : strerror(errno));
 }
 
-static int tree_remove(const char *root) {
-  static const struct copy_walk walk = {.left = remove_empty};
+static int tree_remove(const char *root, bool whole) {
+  const struct copy_walk walk = {.left = whole ? NULL : remove_empty};
   int fd = tree_open_root(root);
   char *path;
   if (fd < 0) return TREE_DONE;
   copy_walk_begin(fd, &walk);
-  while ((path = tree_next())) remove_one(path);
+  while ((path = tree_next())) remove_one(path, whole ? remove_all_of : unlink_it);
   copy_walk_end();
   return tree_result();
 }
 
-// A mount point is EBUSY to rmdir, also one that is not empty: neither ROOT nor what is below it is left for another file system.
 static int tree_wipe(const char *root) {
   char parent[PATH_MAX];
   size_t length = strlen(root);
@@ -120,9 +127,7 @@ static int tree_wipe(const char *root) {
   strcpy(last, name);
   name[0] = 0;
   int fd = tree_open_root(parent);
-  if (fd < 0 || unlinkat(fd, last, 0) == 0 || errno == ENOENT || unlinkat(fd, last, AT_REMOVEDIR) == 0) return TREE_DONE;
-  bool has_more = errno == ENOTEMPTY || errno == EEXIST;
-  if (!has_more || !copy_remove_tree(fd, last)) tree_problem("cannot remove all of %s: %s", root, errno == EBUSY ? "a file system is mounted there" : strerror(errno));
+  if (fd >= 0 && !remove_all_of(fd, last)) tree_problem("cannot remove all of %s: %s", root, errno == EBUSY ? "a file system is mounted there" : strerror(errno));
   return tree_result();
 }
 
@@ -156,10 +161,11 @@ int tree_main(int argc, char **argv) {
   const char *verb = argc >= 3 ? argv[1] : "", *path = argc >= 3 ? argv[2] : "";
   bool one = argc == 3 && path[0] == '/';
   if (one && strcmp(verb, "check") == 0) return tree_check(path);
-  if (one && strcmp(verb, "remove") == 0) return tree_remove(path);
+  if (one && strcmp(verb, "remove") == 0) return tree_remove(path, false);
+  if (one && strcmp(verb, "clear") == 0) return tree_remove(path, true);
   if (one && strcmp(verb, "wipe") == 0) return tree_wipe(path);
   if (one && strcmp(verb, "mkdir") == 0) return tree_mkdir(path);
   if (argc == 4 && strcmp(verb, "link") == 0 && path[0] == '/' && argv[3][0]) return tree_link(path, argv[3]);
-  fprintf(stderr, "usage: agent tree check|remove|wipe ROOT | tree mkdir PATH | tree link PATH TO\n");
+  fprintf(stderr, "usage: agent tree check|remove|clear|wipe ROOT | tree mkdir PATH | tree link PATH TO\n");
   return TREE_USAGE;
 }

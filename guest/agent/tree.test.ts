@@ -124,6 +124,53 @@ describe('check', () => {
   });
 });
 
+describe('check of what is below', () => {
+  const holds = (count: number, path: string): Result => check(`D 0 ${count} 0.000000000 ${path}`);
+  beforeEach(() => {
+    for (const path of ['d/one', 'd/e/two', 'd/e/f/three']) put(path);
+    symlinkSync(outside, join(root, 'd/away'));
+    mkdirSync(join(root, 'd/hollow/inner'), { recursive: true });
+  });
+
+  test('counts what is no directory with entries, and looks behind no link', () => {
+    expect([holds(5, 'd'), holds(2, 'd/e'), holds(0, 'd/hollow/inner')]).toEqual([fine, fine, fine]);
+    expect(holds(9, 'd').out).toEqual([fact('d').replace(/^(d \S+) \d+/, '$1 5')]);
+    expect([holds(1, 'd/one').out, holds(0, 'd/away').out, holds(0, 'no').out, holds(0, 'd/away/x').out]).toEqual(
+      [[fact('d/one')], [fact('d/away')], [absent('no')], ['o 0 0 0.000000000 d/away/x']]);
+  });
+
+  test('counts no further than it has to, and takes what it cannot read for more', () => {
+    for (let n = 0; n < 300; n += 1) put(`many/${n}`);
+    expect(holds(7, 'many').out).toEqual([fact('many').replace(/^(d \S+) \d+/, '$1 8')]);
+    const deep = Array.from({ length: 1500 }, () => 'd').join('/');
+    execFileSync('mkdir', ['-p', deep], { cwd: root });
+    expect(holds(6, 'd')).toEqual(fine);
+    // With 40 files open at most.
+    const few = spawnSync('sh', ['-c', 'ulimit -n 40; exec "$@"', 'sh', agent, 'tree', 'check', root], { input: 'D 0 6 0.000000000 d\0', encoding: 'latin1' });
+    expect([few.status, few.stdout]).toEqual([0, `${fact('d').replace(/^(d \S+) \d+/, '$1 7')}\0`]);
+  });
+});
+
+describe('clear', () => {
+  test('removes all that is at paths, and follows no link', () => {
+    for (const path of ['a/b/c', 'a/d', 'e/f', 'file', 'keep/x']) put(path);
+    mkdirSync(Buffer.from(join(root, 'odd \xff/inner'), 'latin1'), { recursive: true });
+    symlinkSync(outside, join(root, 'a/away'));
+    symlinkSync(outside, join(root, 'link'));
+    expect(tree(['clear', root], ['a', 'e/f', 'file', 'link', 'odd \xff', 'keep/no', 'no/no', 'a/b'])).toEqual(fine);
+    expect(readdirSync(root, { recursive: true }).sort()).toEqual(['e', 'keep', 'keep/x']);
+    expect(existsSync(join(outside, 'file'))).toBe(true);
+    expect(tree(['clear', join(root, 'no')], ['a'])).toEqual(fine);
+  });
+
+  test('refuses what is no path below the root, and tells of what is behind a link', () => {
+    for (const path of ['../outside', '/etc', '', '.', 'a/..']) expect(tree(['clear', root], [path])).toMatchObject({ code: 2 });
+    symlinkSync(outside, join(root, 'link'));
+    expect(tree(['clear', root], ['link/file'])).toEqual({ code: 1, out: [], err: 'tree: cannot remove link/file: a symlink is on the way\n' });
+    expect(existsSync(join(outside, 'file'))).toBe(true);
+  });
+});
+
 describe('remove', () => {
   test('takes files and links away, and the directories that are empty then', () => {
     for (const path of ['a/b/c/one', 'a/b/two', 'a/keep', 'e/f/g']) put(path);
@@ -242,7 +289,7 @@ describe('link', () => {
 });
 
 test('is used as it says', () => {
-  for (const words of [[], ['check'], ['check', 'relative'], ['check', root, 'more'], ['link', root], ['link', 'relative', 'x'], ['link', root, ''], ['other', root]]) {
+  for (const words of [[], ['check'], ['check', 'relative'], ['check', root, 'more'], ['clear', 'relative'], ['link', root], ['link', 'relative', 'x'], ['link', root, ''], ['other', root]]) {
     expect(tree(words)).toMatchObject({ code: 2, out: [], err: expect.stringMatching(/^usage: agent tree/) as string });
   }
 });

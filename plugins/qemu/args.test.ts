@@ -41,7 +41,7 @@ describe('buildQemuArgs', () => {
       '-device', 'virtio-blk-pci,drive=drive-root,id=root,serial=root,werror=report,rerror=report,disable-legacy=on,addr=0x8',
       '-blockdev', '{"driver":"raw","node-name":"drive-work","read-only":false,"discard":"unmap","file":{"driver":"file","filename":"/v/work.raw","discard":"unmap"}}',
       '-device', 'virtio-blk-pci,drive=drive-work,id=work,serial=work,werror=report,rerror=report,disable-legacy=on,addr=0x9',
-      '-kernel', '/k/vmlinuz', '-initrd', '/v/initrd', '-append', 'quiet mitigations=off init_on_alloc=0 console=ttyS0 reboot=t panic=-1',
+      '-kernel', '/k/vmlinuz', '-initrd', '/v/initrd', '-append', 'quiet mitigations=off init_on_alloc=0 norandmaps console=ttyS0 reboot=t panic=-1',
     ]);
   });
 

@@ -4,28 +4,13 @@ import { isAsSent } from './changes.ts';
 import type { Manifest, ManifestEntry } from './manifest.ts';
 import { checkTree } from './guest/tree.ts';
 import type { Differing, Expected } from './guest/tree.ts';
-import { blobsScript, stateScript } from './guest/scripts.ts';
-import { runScript, scriptCode } from './guest/script.ts';
-import type { GuestTarget } from './guest/script.ts';
+import { lostHistory, movedHead, readGuestGit, shownGitPath } from './guest-git.ts';
+import type { GuestPart, GuestPlace, Kept } from './guest-git.ts';
+import { blobsScript } from './guest/scripts.ts';
+import { runScript } from './guest/script.ts';
 import type { Stamp, WorkspaceRecord } from './schema.ts';
 import { toBytes } from './host/bytes.ts';
 import { escapeName } from './host/escape.ts';
-
-export interface GuestGit {
-  readonly head?: string;
-  readonly branch?: string;
-  readonly indexDigest: string;
-  readonly indexTree?: string;
-  /** Branches and the stash by full name. */
-  readonly refs: ReadonlyMap<string, string>;
-}
-/** Whether work of this VM is already safe in the host's repository. */
-export interface Kept {
-  head(commit: string): Promise<boolean>;
-  path(path: string, blobId: string): Promise<boolean>;
-  index(treeId: string): Promise<boolean>;
-}
-export interface GuestPlace extends GuestTarget { readonly guestPath: string; readonly opId: string; readonly limitMs: number }
 
 const fromStamp = ({ path, kind, mode, size, mtimeNs }: Stamp): Expected => ({ path, kind, mode, size, mtimeNs: BigInt(mtimeNs) });
 
@@ -44,124 +29,125 @@ export async function findCheckout(place: GuestPlace, record: WorkspaceRecord | 
   return noHead?.kind === 'file' ? 'ours' : 'other';
 }
 
-/**
- * What a place without a record would lose, which a prepare that did not come to its end may have filled: files that are neither what it was about to
- * send nor what is sent now, and commits of the guest.
- */
-export async function findStrangers(place: GuestPlace, input: {
-  readonly pending: Manifest; readonly now: ReadonlyMap<string, ManifestEntry>; readonly head: string | undefined; readonly kept: Kept;
-}): Promise<readonly string[]> {
-  const { pending, now, head, kept } = input;
-  const expected = [...new Set([...pending.keys(), ...now.keys()])].map((path) => expectedOf(path, pending.get(path)));
-  const lost = (await checkTree(place, place.guestPath, expected))
-    .filter((actual) => actual.kind !== 'none' && !isAsSent(actual, now.get(actual.path))).map(({ path }) => path);
-  const git = await readGuestGit(place);
-  if (git?.head !== undefined && git.head !== head && !await kept.head(git.head)) lost.unshift('.git/HEAD');
-  return lost;
+/** A repository of the workspace that may hold work of the guest. */
+export interface Suspect extends GuestPart {
+  /** What tells that the guest did something there; absent where nothing was sent: then nothing is to be there. */
+  readonly control?: readonly Stamp[];
 }
-
-/** Some thousand branches. */
-const maxStateBytes = 1024 * 1024;
-
-/** Undefined: the guest has no git, or what is there is no repository to it. */
-export async function readGuestGit(place: GuestPlace): Promise<GuestGit | undefined> {
-  const result = await runScript(place, { script: stateScript, args: [place.guestPath, place.opId], idleLimitMs: place.limitMs, maxStdoutBytes: maxStateBytes });
-  if (result.code !== 0 && result.code !== scriptCode.noGit && result.stdout.length === 0) return undefined;
-  const lines = result.stdout.toString('latin1').split('\n');
-  const refs = new Map(lines.flatMap((line) => {
-    const match = /^ref ([0-9a-f]+) (refs\/.+)$/.exec(line);
-    return match === null ? [] : [[match[2]!, match[1]!] as const];
-  }));
-  const said = new Map(lines.map((line) => [line.slice(0, line.indexOf(' ')), line.slice(line.indexOf(' ') + 1)]));
-  const id = (key: string): string | undefined => (/^[0-9a-f]{40}([0-9a-f]{24})?$/.test(said.get(key) ?? '') ? said.get(key) : undefined);
-  const [head, indexDigest, indexTree, branch] = [id('head'), id('index'), id('tree'), said.get('branch')];
-  if (indexDigest === undefined) return undefined;
-  return { indexDigest, refs, ...(head === undefined ? {} : { head }), ...(indexTree === undefined ? {} : { indexTree }), ...(branch ? { branch } : {}) };
-}
-
 export interface LossInput {
-  readonly record: WorkspaceRecord;
   readonly before: Manifest;
   readonly pending: Manifest;
   readonly now: ReadonlyMap<string, ManifestEntry>;
   /** Paths that will be written or removed. */
   readonly touched: readonly string[];
   readonly kept: Kept;
-  /** Full names of the branches that will be written. */
-  readonly branches: readonly string[];
-  /** Of the index that is about to be sent: an earlier try may have brought it. */
-  readonly indexDigest: string;
+  /** The repository itself, then those submodules of which something will be written or removed. */
+  readonly parts: readonly [Suspect, ...Suspect[]];
   /** All of it goes (`--clean`): whatever has a name there counts. */
   readonly wipes: boolean;
 }
 export interface Losses {
-  /** What would be lost and is not kept elsewhere: paths, `HEAD`, `.git/index`. */
+  /** What would be lost and is not kept elsewhere: paths, `.git/HEAD`, `.git/index`. */
   readonly lost: readonly string[];
   /** Of the touched paths, those that are not as they were sent. */
   readonly differing: readonly Differing[];
-  /** Directories where a file or link goes, that held files which go away: they are to be empty then. */
-  readonly emptied: readonly string[];
+  /** Directories where a file or link goes, that hold more than the files which go away. */
+  readonly full: readonly string[];
   /** Files and links of the guest where a directory has to be. */
   readonly inTheWay: readonly string[];
-  /** Of the paths to remove, those where the guest has no file any more: a directory of its own stays. */
+  /** Of the paths to remove, those where the guest has something of its own in place of the file: that stays. */
   readonly untouched: ReadonlySet<string>;
-  /** HEAD of the guest, when it is not the one that was sent. */
-  readonly movedHead?: string;
+  /** HEADs of the guest that are not those that were sent. */
+  readonly movedHeads: readonly MovedHead[];
+}
+export interface MovedHead { readonly path: string; readonly gitPath: string; readonly commit: string }
+
+/** Looks at the paths that would be touched, HEADs and indexes, and at no other file of the guest. */
+export async function findLosses(place: GuestPlace, input: LossInput): Promise<Losses> {
+  const { parts, kept, wipes } = input;
+  const controls = parts.map(controlOf);
+  const links = gitLinksOf(parts);
+  const files = expectFiles(input, links);
+  const answers = await checkTree(place, place.guestPath, [...controls.flat(), ...links, ...files.expected]);
+  const kinds = new Map(answers.map(({ path, kind }) => [path, kind]));
+  const [ours, modules] = [new Set(controls.flat().map(({ path }) => path)), new Set(links.map(({ path }) => path))];
+  const replaced = answers.filter(({ path, kind }) => modules.has(path) && (kind === 'dir' || kind === 'other'));
+  const room = roomFor(input, { found: answers.filter(({ path }) => !ours.has(path) && !modules.has(path)), parents: files.parents });
+  const full = await stillFull(place, room.emptied, input.touched.filter((path) => !input.now.has(path) && !room.gone.has(path)));
+  const differing = [...room.differing, ...replaced];
+  // What the guest deleted holds nothing that could be lost.
+  const edited = differing.filter(({ kind }) => kind !== 'none');
+  const asked = parts.filter((part, n) => controls[n]!.some(({ path }) => kinds.has(path)) || otherBranches(part).length > 0 || isUnborn(part) || (wipes && part.control !== undefined));
+  const { lost: history, movedHeads } = await lostParts(place, { asked, kinds, wipes });
+  return { differing, full, inTheWay: room.inTheWay, untouched: room.untouched, movedHeads, lost: [...history, ...await lostFiles(place, edited, kept), ...full] };
 }
 
-/** Looks at the paths that would be touched, HEAD and index, and at no other file of the guest. */
-export async function findLosses(place: GuestPlace, input: LossInput): Promise<Losses> {
-  const { record, before, pending, now, touched, kept } = input;
-  const expected = touched.map((path) => expectedOf(path, before.get(path)));
+function controlOf({ gitPath, control }: Suspect): readonly Expected[] {
+  return control === undefined ? [expectedOf(`${gitPath}/HEAD`, undefined)] : control.map(fromStamp);
+}
+
+/** A file of that name is ours or worth nothing; in a directory, or behind a link, is a repository that took the submodule's place. */
+function gitLinksOf(parts: readonly Suspect[]): readonly Expected[] {
+  return parts.flatMap(({ path, now }) => (path === '' || now === undefined ? [] : [expectedOf(`${path}/.git`, undefined)]));
+}
+
+/** HEAD's own is looked at with HEAD. Refs of branches are not looked at as files: the guest's housekeeping may have packed them. */
+const otherBranches = ({ branches, sent }: Suspect): readonly string[] => branches.filter((name) => name !== `refs/heads/${sent?.branch ?? ''}`);
+
+/** Its branch goes, and no file that was sent tells whether there is one. */
+const isUnborn = ({ path, control, now }: Suspect): boolean => path === '' && control !== undefined && now !== undefined && now.head === undefined;
+
+/** `kinds`: of the paths that are not as they were sent. */
+async function lostParts(place: GuestPlace, { asked, kinds, wipes }: {
+  readonly asked: readonly Suspect[]; readonly kinds: ReadonlyMap<string, Differing['kind']>; readonly wipes: boolean;
+}): Promise<Pick<Losses, 'lost' | 'movedHeads'>> {
+  const lost: string[] = [];
+  const movedHeads: MovedHead[] = [];
+  for (const part of asked) {
+    const git = await readGuestGit(place, part.gitPath, { everyName: wipes });
+    if (git === undefined) {
+      // What is not there is not lost.
+      lost.push(...controlOf(part).map(({ path }) => path).filter((path) => !['none', undefined].includes(kinds.get(path)))
+        .map((path) => shownGitPath(part) + path.slice(part.gitPath.length)));
+      continue;
+    }
+    lost.push(...await lostHistory(git, part, { wipes }));
+    const commit = movedHead(git, part);
+    if (commit !== undefined) movedHeads.push({ path: part.path, gitPath: part.gitPath, commit });
+  }
+  return { lost, movedHeads };
+}
+
+interface Files { readonly expected: readonly Expected[]; readonly parents: ReadonlySet<string> }
+
+function expectFiles({ touched, before, now }: LossInput, links: readonly Expected[]): Files {
   // Where a directory has to be for them; what was a file before is touched itself.
-  const parents = new Set([...directoriesOf(touched.filter((path) => now.has(path)))].filter((path) => !before.has(path)));
+  const parents = new Set([...directoriesOf([...touched.filter((path) => now.has(path)), ...links.map(({ path }) => path)])].filter((path) => !before.has(path)));
   const directories = [...parents].map((path) => ({ path, kind: 'dir' as const, mode: 0, size: 0, mtimeNs: 0n }));
-  const answers = await checkTree(place, place.guestPath, [...record.control.map(fromStamp), fromStamp(record.index), ...expected, ...directories]);
-  const controlPaths = new Set([...record.control.map(({ path }) => path), record.index.path]);
-  const found = answers.filter(({ path }) => !controlPaths.has(path));
-  const inTheWay = found.filter(({ path, kind }) => parents.has(path) && (kind === 'file' || kind === 'link')).map(({ path }) => path);
-  const untouched = new Set(found.filter(({ path, kind }) => !now.has(path) && !parents.has(path) && kind !== 'file' && kind !== 'link').map(({ path }) => path));
+  return { parents, expected: [...touched.map((path) => expectedOf(path, before.get(path))), ...directories] };
+}
+
+interface Room extends Pick<Losses, 'differing' | 'inTheWay' | 'untouched'> {
+  /** Directories where a file or link goes, that held files which go away: they are to be empty then. */
+  readonly emptied: readonly string[];
+  /** Of the touched paths, those where the guest has no file or link. */
+  readonly gone: ReadonlySet<string>;
+}
+
+function roomFor({ before, pending, now, touched }: LossInput, { found, parents }: { readonly found: readonly Differing[]; readonly parents: ReadonlySet<string> }): Room {
+  const isFile = ({ kind }: Differing): boolean => kind === 'file' || kind === 'link';
+  const inTheWay = found.filter((actual) => parents.has(actual.path) && isFile(actual)).map(({ path }) => path);
+  const gone = new Set(found.filter((actual) => !parents.has(actual.path) && !isFile(actual)).map(({ path }) => path));
+  const untouched = new Set(found.filter(({ path, kind }) => gone.has(path) && !now.has(path) && kind !== 'none').map(({ path }) => path));
   // A link that was sent and goes away is judged by itself; what is below its path is not there yet.
   const leaving = new Set([...inTheWay, ...touched.filter((path) => before.has(path) && !now.has(path))]);
   const unlike = found.filter((actual) => !isAsSent(actual, pending.get(actual.path)) && !isAsSent(actual, now.get(actual.path))
     && !untouched.has(actual.path) && !(actual.kind === 'other' && isBelow(actual.path, leaving)));
   const above = directoriesOf(before.keys());
   const isEmptied = ({ path, kind }: Differing): boolean => kind === 'dir' && above.has(path);
-  const emptied = unlike.filter(isEmptied).map(({ path }) => path);
-  const differing = unlike.filter((actual) => !isEmptied(actual));
-  // What the guest deleted holds nothing that could be lost.
-  const edited = differing.filter(({ kind }) => kind !== 'none');
-  const suspects = answers.filter(({ path }) => controlPaths.has(path));
-  const room = { differing, emptied, inTheWay, untouched };
-  // Refs of branches are not looked at as files: the guest's housekeeping may have packed them.
-  const otherBranches = input.branches.filter((name) => name !== `refs/heads/${record.branch ?? ''}`);
-  if (edited.length === 0 && suspects.length === 0 && otherBranches.length === 0 && !input.wipes) return { ...room, lost: [] };
-  const git = await readGuestGit(place);
-  const lost = [...await lostFiles(place, { edited, kept, hasGit: git !== undefined })];
-  if (git === undefined) return { ...room, lost: [...suspects.map(({ path }) => path), ...lost] };
-  lost.unshift(...await lostHistory(place, { ...input, git, suspects }));
-  const moved = git.head !== record.head || git.branch !== record.branch;
-  return { ...room, lost, ...(moved && git.head !== undefined ? { movedHead: git.head } : {}) };
-}
-
-/** Commits and staged changes that nothing but the guest has, and that would lose their name. */
-async function lostHistory(place: GuestPlace, { git, record, kept, branches, suspects, wipes, indexDigest }: LossInput & { readonly git: GuestGit; readonly suspects: readonly Differing[] }): Promise<string[]> {
-  const isSafe = async (commit: string): Promise<boolean> => Object.hasOwn(record.have['']?.commits ?? {}, commit) || kept.head(commit);
-  const lost: string[] = [];
-  if (git.head !== undefined && git.head !== record.head && !await isSafe(git.head)) lost.push('.git/HEAD');
-  for (const name of wipes ? git.refs.keys() : branches) {
-    const commit = git.refs.get(name);
-    if (commit !== undefined && commit !== git.head && !await isSafe(commit)) lost.push(`.git/${name}`);
-  }
-  if (![record.indexDigest, indexDigest].includes(git.indexDigest) && (git.indexTree === undefined || !await kept.index(git.indexTree))) lost.push('.git/index');
-  if (!suspects.some(({ path }) => path.startsWith('.git/modules/'))) return lost;
-  // What a submodule has beyond its commit then is never brought back, so it is nowhere safe but there.
-  for (const [path, have] of Object.entries(record.have)) {
-    if (path === '') continue;
-    const inner = await readGuestGit({ ...place, guestPath: `${place.guestPath}/${Buffer.from(path, 'latin1').toString('utf8')}` });
-    if (inner?.head !== undefined && !Object.hasOwn(have.commits, inner.head)) lost.push(`${path}/.git/HEAD`);
-  }
-  return lost;
+  return {
+    inTheWay, gone, untouched, emptied: unlike.filter(isEmptied).map(({ path }) => path), differing: unlike.filter((actual) => !isEmptied(actual)),
+  };
 }
 
 function isBelow(path: string, others: ReadonlySet<string>): boolean {
@@ -176,10 +162,13 @@ function directoriesOf(paths: Iterable<string>): Set<string> {
   return found;
 }
 
-/** Of paths where nothing is to be, those where something is. */
-export async function stillThere(place: GuestPlace, paths: readonly string[]): Promise<readonly string[]> {
-  if (paths.length === 0) return [];
-  return (await checkTree(place, place.guestPath, paths.map((path) => expectedOf(path, undefined)))).map(({ path }) => path);
+/** Of directories, those that hold more than files which go. `going`: those that are there. */
+async function stillFull(place: GuestPlace, directories: readonly string[], going: readonly string[]): Promise<readonly string[]> {
+  if (directories.length === 0) return [];
+  const counts = new Map(directories.map((path) => [path, 0]));
+  for (const path of going) for (const above of directoriesOf([path])) if (counts.has(above)) counts.set(above, counts.get(above)! + 1);
+  const answers = await checkTree(place, place.guestPath, [...counts].map(([path, size]) => ({ path, kind: 'leaves' as const, mode: 0, size, mtimeNs: 0n })));
+  return answers.filter(({ kind }) => kind !== 'none').map(({ path }) => path);
 }
 
 function expectedOf(path: string, entry: ManifestEntry | undefined): Expected {
@@ -187,12 +176,13 @@ function expectedOf(path: string, entry: ManifestEntry | undefined): Expected {
   return { path, kind: entry.kind, mode: entry.mode, size: entry.size, mtimeNs: entry.mtimeNs };
 }
 
-async function lostFiles(place: GuestPlace, { edited, kept, hasGit }: { readonly edited: readonly Differing[]; readonly kept: Kept; readonly hasGit: boolean }): Promise<string[]> {
+async function lostFiles(place: GuestPlace, edited: readonly Differing[], kept: Kept): Promise<string[]> {
   const paths = edited.map(({ path }) => path);
   const files = edited.filter(({ kind }) => kind === 'file' || kind === 'link').map(({ path }) => path);
-  if (!hasGit || files.length === 0) return paths;
+  if (files.length === 0) return paths;
   const input = Buffer.from(files.map((path) => `${path}\0`).join(''), 'latin1');
   const result = await runScript(place, { script: blobsScript, args: [place.guestPath, place.opId], input, idleLimitMs: place.limitMs });
+  // No git in the guest, or no repository to it.
   if (result.code !== 0) return paths;
   const safe = new Set<string>();
   for (const line of result.stdout.toString('latin1').split('\0')) {

@@ -7,11 +7,16 @@ import { removeTree } from '../../core/plugin-api.ts';
 import type { Vm } from '../../core/plugin-api.ts';
 import { decodeManifest, encodeManifest } from './manifest.ts';
 import type { Manifest } from './manifest.ts';
-import { recordFile } from './schema.ts';
+import { pendingIndexes, recordFile } from './schema.ts';
 import type { WorkspaceRecord } from './schema.ts';
 
 type VmPlace = Pick<Vm, 'id' | 'dir'>;
 
+export interface Pending {
+  readonly files: Manifest;
+  /** Digests of indexes, by git directory below the workspace. */
+  readonly indexes: Readonly<Record<string, string>>;
+}
 export interface Records {
   /** The last prepared one first; empty when there is none, or what is written cannot be read. Synchronous: lists of VMs show it. */
   list(vm: VmPlace): readonly WorkspaceRecord[];
@@ -21,8 +26,10 @@ export interface Records {
   save(vm: VmPlace, record: WorkspaceRecord, sent: { readonly files: Manifest; readonly objectsDir: string }): Promise<void>;
   files(vm: VmPlace, guestPath: string): Promise<Manifest>;
   /** What a prepare that did not end was about to send: the guest may have any part of it. */
-  pending(vm: VmPlace, guestPath: string): Promise<Manifest>;
-  savePending(vm: VmPlace, guestPath: string, files: Manifest): Promise<void>;
+  pending(vm: VmPlace, guestPath: string): Promise<Pending>;
+  savePending(vm: VmPlace, guestPath: string, pending: Pending): Promise<void>;
+  /** Before the place gets something else: from then on what is pending tells what it has. */
+  drop(vm: VmPlace, guestPath: string): Promise<void>;
   /** Drops what was remembered from memory, when the VM is gone. */
   forget(vmId: string): void;
 }
@@ -30,7 +37,7 @@ export interface Records {
 /** The plugin's directory in a VM's. */
 export const workspaceDir = (vm: VmPlace): string => join(vm.dir, 'workspace');
 const keyOf = (guestPath: string): string => createHash('sha256').update(guestPath).digest('hex').slice(0, 12);
-/** Files of one workspace of a VM: `files`, `pending`, `objects-<tree>/`. */
+/** Files of one workspace of a VM: `files`, `pending`, `pending-indexes`, `objects-<tree>/`. */
 const recordDir = (vm: VmPlace, guestPath: string): string => join(workspaceDir(vm), keyOf(guestPath));
 /** Objects of a workspace's base tree that the host's repository need not have. */
 export const baseObjectsDir = (vm: VmPlace, { guestPath, baseTree }: Pick<WorkspaceRecord, 'guestPath' | 'baseTree'>): string =>
@@ -62,10 +69,15 @@ export function createRecords(): Records {
     list,
     find: (vm, guestPath) => list(vm).find((record) => guestPath === undefined || record.guestPath === guestPath),
     files: (vm, guestPath) => readManifest(join(recordDir(vm, guestPath), 'files')),
-    pending: (vm, guestPath) => readManifest(join(recordDir(vm, guestPath), 'pending')),
-    async savePending(vm, guestPath, files) {
-      await mkdir(recordDir(vm, guestPath), { recursive: true, mode: 0o700 });
-      await writeWhole(join(recordDir(vm, guestPath), 'pending'), await encodeManifest(files));
+    async pending(vm, guestPath) {
+      const dir = recordDir(vm, guestPath);
+      return { files: await readManifest(join(dir, 'pending')), indexes: await readIndexes(join(dir, 'pending-indexes')) };
+    },
+    async savePending(vm, guestPath, { files, indexes }) {
+      const dir = recordDir(vm, guestPath);
+      await mkdir(dir, { recursive: true, mode: 0o700 });
+      await writeWhole(join(dir, 'pending-indexes'), JSON.stringify(indexes));
+      await writeWhole(join(dir, 'pending'), await encodeManifest(files));
     },
     async save(vm, record, { files, objectsDir }) {
       const dir = recordDir(vm, record.guestPath);
@@ -75,12 +87,18 @@ export function createRecords(): Records {
       await rename(objectsDir, objects);
       const next = [record, ...list(vm).filter(({ guestPath }) => guestPath !== record.guestPath)];
       await writeWhole(join(dir, 'files'), await encodeManifest(files));
-      await writeWhole(join(workspaceDir(vm), 'workspaces.json'), JSON.stringify({ version: 1, workspaces: next }));
+      await writeList(vm, next);
       cache.set(vm.id, next);
-      await rm(join(dir, 'pending'), { force: true });
+      for (const name of ['pending', 'pending-indexes']) await rm(join(dir, name), { force: true });
       for (const name of await readdir(dir)) {
         if (name.startsWith('objects-') && name !== basename(objects)) await removeTree(join(dir, name), { within: dir });
       }
+    },
+    async drop(vm, guestPath) {
+      const next = list(vm).filter((record) => record.guestPath !== guestPath);
+      if (next.length === list(vm).length) return;
+      await writeList(vm, next);
+      cache.set(vm.id, next);
     },
     forget: (vmId) => { cache.delete(vmId); },
   };
@@ -114,6 +132,18 @@ async function readManifest(file: string): Promise<Manifest> {
     throw error;
   }
 }
+
+async function readIndexes(file: string): Promise<Readonly<Record<string, string>>> {
+  try {
+    return pendingIndexes.parse(JSON.parse(await readFile(file, 'utf8')));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    throw error;
+  }
+}
+
+const writeList = (vm: VmPlace, workspaces: readonly WorkspaceRecord[]): Promise<void> =>
+  writeWhole(join(workspaceDir(vm), 'workspaces.json'), JSON.stringify({ version: 1, workspaces }));
 
 async function writeWhole(file: string, content: string | Buffer): Promise<void> {
   await writeFile(`${file}.new`, content, { mode: 0o600, flush: true });

@@ -79,6 +79,10 @@ export const workspaceRecord = z.strictObject({
   baseTree: z.string(),
   /** The guest's small files that tell of a moved HEAD, and its index, as they were sent. */
   control: z.array(stamp), index: stamp,
+  /** By where their git directory is: `control` has HEAD, the branch and the index. */
+  submodules: z.record(z.string(), z.strictObject({
+    path: z.string(), head: z.string().optional(), branch: z.string().optional(), indexDigest: z.string(), control: z.array(stamp),
+  })).default({}),
   /** Refs and settings that were sent, by path: what a ref named, a hash of others. Those that stay the same are not written again. */
   smallFiles: z.record(z.string(), z.string()),
   /** What the guest has of the history: '' or path of a submodule, then commit to parents. */
@@ -86,4 +90,6 @@ export const workspaceRecord = z.strictObject({
 });
 export type WorkspaceRecord = z.output<typeof workspaceRecord>;
 export type Stamp = z.output<typeof stamp>;
+/** Of a prepare that has not ended, beside its list of files. */
+export const pendingIndexes = z.record(z.string(), z.string());
 export const recordFile = z.strictObject({ version: z.literal(1), workspaces: z.array(workspaceRecord) });

@@ -9,27 +9,33 @@ export interface StagedSmallFiles {
   readonly values: Readonly<Record<string, string>>;
   /** Paths of `Staged.git` to send. */
   readonly git: readonly string[];
-  /** Full names of the branches among them (latin1). */
-  readonly branches: readonly string[];
+  /** Full names of the branches among them (latin1), by git directory. */
+  readonly branches: ReadonlyMap<string, readonly string[]>;
 }
 
-const ref = /^\.git\/(?:modules\/.+\/)?(refs\/(?:heads|tags|remotes)\/.+)$/s;
-const settings = /^\.git\/(?:modules\/.+\/)?(?:config|shallow|info\/[^/]+)$/s;
+const ref = /^refs\/(?:heads|tags|remotes)\//;
+const settings = /^(?:config|shallow|info\/[^/]+)$/s;
 
-/** `before`: values that were sent the last time. HEAD's branch is always sent. */
+/** `before`: values that were sent the last time. Branches of HEADs are always sent. */
 export async function readSmallFiles(staged: Staged, before: Readonly<Record<string, string>> | undefined): Promise<StagedSmallFiles> {
   const values: Record<string, string> = {};
   const skipped = new Set<string>();
-  const headRef = staged.headBranch === undefined ? undefined : `.git/refs/heads/${toBytes(staged.headBranch)}`;
+  const parts = [{ gitPath: '.git', headBranch: staged.headBranch }, ...staged.submodules];
+  const headRefs = new Set(parts.flatMap(({ gitPath, headBranch }) => (headBranch === undefined ? [] : [`${gitPath}/refs/heads/${toBytes(headBranch)}`])));
+  // Inner ones first: theirs are below the outer one's, too.
+  const gitPaths = parts.map(({ gitPath }) => gitPath).toSorted((a, b) => b.length - a.length);
+  const branches = new Map<string, string[]>(gitPaths.map((gitPath) => [gitPath, []]));
   for (const path of staged.git) {
-    const isRef = ref.test(path);
-    if (!isRef && !settings.test(path)) continue;
+    const gitPath = gitPaths.find((each) => path.startsWith(`${each}/`));
+    const name = gitPath === undefined ? '' : path.slice(gitPath.length + 1);
+    const isRef = ref.test(name);
+    if (!isRef && !settings.test(name)) continue;
     const file = onDisk(staged.bases[0]!, path);
     if (!(await lstat(file)).isFile()) continue;
     const content = await readFile(file, 'latin1');
     values[path] = isRef ? content.trim() : createHash('sha256').update(content, 'latin1').digest('hex');
-    if (path !== headRef && before?.[path] === values[path]) skipped.add(path);
+    if (!headRefs.has(path) && before?.[path] === values[path]) skipped.add(path);
+    else if (name.startsWith('refs/heads/')) branches.get(gitPath!)!.push(name);
   }
-  const git = staged.git.filter((path) => !skipped.has(path));
-  return { values, git, branches: git.flatMap((path) => (path.startsWith('.git/refs/heads/') && values[path] !== undefined ? [path.slice('.git/'.length)] : [])) };
+  return { values, git: staged.git.filter((path) => !skipped.has(path)), branches };
 }

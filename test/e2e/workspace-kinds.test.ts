@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdirSync, rmSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { escapeName } from '../../plugins/workspace/host/escape.ts';
 import { makeHost, type Host } from '../support/host.ts';
 
 let host: Host;
@@ -62,6 +63,45 @@ test('names of any bytes, modes, empty files', async () => {
   execFileSync('chmod', ['755', join(dir, 'exec')]);
   commit(dir);
   await throughGuest(dir);
+});
+
+test.each([false, true])('the list of a dry run is what arrives (untracked files: %s)', async (untracked) => {
+  const dir = makeRepo();
+  const bytes = (name: string): void => {
+    const at = Buffer.from(`${dir}/${name}`, 'latin1');
+    mkdirSync(at.subarray(0, at.lastIndexOf('/')), { recursive: true });
+    writeFileSync(at, 'bytes\n');
+  };
+  const odd = ['with space', ' lead', 'new\nline', 'tab\t', 'ends\n', '\xff\xfe', 'caf\xc3\xa9', 'back\\slash', '-dash', '"quoted"', '\x1b[2J', 'dir \xe9/with\n/file'];
+  for (const name of odd) bytes(name);
+  write(dir, '.gitignore', 'ignored*\n');
+  symlinkSync('new\nline', join(dir, 'link\n'));
+  commit(dir);
+  for (const name of ['un tracked', 'un\ntracked', 'un\xfftracked', 'some \xe9/un/tracked', 'ignored \xff']) bytes(name);
+  write(dir, 'intended\n');
+  gitAt(dir, 'add', '-N', 'intended\n');
+  write(dir, 'staged');
+  gitAt(dir, 'add', 'staged');
+  unlinkSync(join(dir, 'with space'));
+  const flags = untracked ? ['--include-untracked'] : [];
+  const dry = async (...more: string[]): Promise<string> => (await host.ok(['vm', 'workspace', 'prepare', 'box', dir, '--dry-run', ...flags, ...more])).out;
+  const { files } = JSON.parse(await dry('--json')) as { files: { path: string; pathBase64?: string; untracked?: true }[] };
+  const listed = files.map(({ path, pathBase64 }) => ({ path: Buffer.from(pathBase64 ?? path, pathBase64 === undefined ? 'utf8' : 'base64').toString('latin1') }));
+  // The words for a person: as many lines as files, none of them broken.
+  const lines = (await dry()).split('\n').filter((line) => line.startsWith('  '));
+  expect(lines).toEqual(listed.map(({ path }) => `  ${escapeName(path)}`));
+
+  await throughGuest(dir, flags);
+  const arrived = async (script: string): Promise<string[]> =>
+    (await host.ok(['vm', 'exec', 'box', '--guest-path', `/root/kind${count}`, '--', 'sh', '-c', script])).stdout.toString('latin1').split('\0').slice(0, -1).toSorted();
+  const names = listed.map(({ path }) => path).toSorted();
+  expect(await arrived("find . -path ./.git -prune -o ! -type d -printf '%P\\0'")).toEqual(names);
+  expect(names).toContain('dir \xe9/with\n/file');
+  expect(names.includes('un\xfftracked')).toBe(untracked);
+  const isUntracked = new Set(listed.filter((_, n) => files[n]!.untracked === true).map(({ path }) => path));
+  expect(await arrived('git ls-files -z --others --exclude-standard')).toEqual([...isUntracked].toSorted());
+  // Deleted on the host, it is in the index only.
+  expect(await arrived('git ls-files -z')).toEqual([...names.filter((path) => !isUntracked.has(path)), 'with space'].toSorted());
 });
 
 test('an index that is neither HEAD nor the working tree', async () => {
@@ -190,3 +230,34 @@ test('a shallow clone, and one with packed refs and objects', async () => {
   execFileSync('git', ['clone', '-q', '--depth', '2', `file://${origin}`, dir], { env });
   await throughGuest(dir);
 });
+
+const many = process.env['BANGER_TEST_LONG'] === '1' ? 100_000 : 3_000;
+test(`${many} files, and again with three changed`, async () => {
+  const began = performance.now();
+  const took = (what: string): void => console.error(`${many} files, ${what}: after ${((performance.now() - began) / 1000).toFixed(1)} s`);
+  const dir = makeRepo();
+  for (let n = 0; n < many; n += 1) {
+    if (n % 500 === 0) mkdirSync(join(dir, fileName(n), '..'), { recursive: true });
+    writeFileSync(join(dir, fileName(n)), `${n}\n`);
+  }
+  commit(dir);
+  took('made');
+  const guestPath = `/root/kind${count}`;
+  const prepare = async (): Promise<object> => JSON.parse((await host.ok(['vm', 'workspace', 'prepare', 'box', dir, '--guest-path', guestPath, '--json'], { timeoutMs: 1_200_000 })).out) as object;
+  const guest = async (script: string): Promise<string> => (await host.ok(['vm', 'exec', 'box', '--guest-path', guestPath, '--', 'sh', '-c', script], { timeoutMs: 1_200_000 })).out;
+  expect(await prepare()).toMatchObject({ files: many, sentFiles: many, removedFiles: 0 });
+  took('first prepare');
+  expect(await guest('git status --porcelain; git ls-files | wc -l; find . -path ./.git -prune -o -type f -print | wc -l')).toBe(`${many}\n${many}\n`);
+  took('git status in the guest');
+  for (const n of [0, 1234, many - 1]) appendFileSync(join(dir, fileName(n)), 'edited\n');
+  expect(await prepare()).toMatchObject({ files: many, sentFiles: 3, removedFiles: 0 });
+  took('second prepare');
+  expect(await guest(`git status --porcelain; echo guest > ${fileName(77)}`)).toBe([0, 1234, many - 1].map((n) => ` M ${fileName(n)}\n`).toSorted().join(''));
+  took('git status again');
+  const pulled = JSON.parse((await host.ok(['vm', 'workspace', 'pull', 'box', '--json', '--guest-path', guestPath], { timeoutMs: 1_200_000 })).out) as { refs: Record<string, string> };
+  took('pull');
+  expect(pulled).toMatchObject({ commits: 0, changedFiles: 1 });
+  expect(gitAt(dir, 'diff', '--name-status', pulled.refs['base']!, pulled.refs['worktree']!)).toBe(`M\t${fileName(77)}`);
+  expect(gitAt(dir, 'show', `${pulled.refs['worktree']}:${fileName(77)}`)).toBe('guest');
+}, 3_600_000);
+const fileName = (n: number): string => `d${(n - (n % 500)) % 7}/${Math.floor(n / 500)}/f${n}`;

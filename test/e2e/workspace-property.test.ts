@@ -27,7 +27,7 @@ test.each(seeds)('repository %i', async (seed) => {
     console.error(`repository ${seed}: ${one.told}\n${host.log().slice(-3000)}`);
     throw error;
   } finally {
+    // In the guest they stay: they are small.
     rmSync(join(host.dir, `repo${seed}`), { recursive: true });
-    await host.ok(['vm', 'exec', '--guest-path', '/', 'property', '--', 'rm', '-rf', `/root/repo${seed}`]);
   }
 });

@@ -40,7 +40,7 @@ export interface Sides {
 export function throughCli(host: Host, vm: string): Sides {
   return {
     dir: host.dir, vm, guestDir: '/root',
-    run: async (script) => (await host.ok(['vm', 'exec', '--guest-path', '/', vm, '--', 'sh', '-s'], { input: script })).stdout,
+    run: async (script) => (await host.ok(['vm', 'exec', '--quiet', '--guest-path', '/', vm, '--', 'sh', '-s'], { input: script })).stdout,
     async prepare({ path, guestPath, mode, includeUntracked, branch, force }) {
       const flags = [...(includeUntracked ? ['--include-untracked'] : []), ...(branch === undefined ? [] : ['--branch', branch]), ...(force ? ['--force'] : [])];
       const { code, err } = await host.banger(['vm', 'workspace', 'prepare', vm, path, '--guest-path', guestPath, '--mode', mode, ...flags]);
@@ -80,10 +80,9 @@ export class WorkspaceCase {
     const first = await this.#firstPrepare();
     // Both sides at once.
     const script = randomEditScript(this.#random, this.#guestPath, { stage: true, commit: this.#random(2) === 0, paths: [...first.allFiles.keys()] });
-    const inGuest = this.#sides.run(script);
+    const inGuest = this.#guest(script);
     randomEdits(this.#repo, this.#random, { stage: true, commit: this.#random(2) === 0 });
-    await inGuest;
-    const edited = await this.#guest();
+    const edited = await inGuest;
     const way = this.#random(3);
     if (way === 0) {
       await this.#pull(edited);
@@ -97,8 +96,10 @@ export class WorkspaceCase {
     }
   }
 
-  async #guest(): Promise<Snapshot> {
-    return parseSnapshot(await this.#sides.run(Buffer.from(snapshotScript(this.#guestPath), 'latin1')));
+  /** After these edits, in one go. */
+  async #guest(edits?: Buffer): Promise<Snapshot> {
+    const script = Buffer.from(snapshotScript(this.#guestPath), 'latin1');
+    return parseSnapshot(await this.#sides.run(edits === undefined ? script : Buffer.concat([Buffer.from('(\n'), edits, Buffer.from(') >/dev/null || exit\n'), script])));
   }
   #prepare(force = false): Promise<string | undefined> {
     return this.#sides.prepare({ ...this.#options, path: this.#repo, guestPath: this.#guestPath, force });

@@ -1,24 +1,16 @@
 import { chmodSync, existsSync, lstatSync, mkdirSync, readFileSync, readlinkSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { git, untouchedState } from '../../../test/support/repo-snapshot.ts';
 import { applyWork } from './apply.ts';
 import { importWork } from './import.ts';
 import { resolveWork } from './list.ts';
-import { exec, fsck, gitFiles, makeWorld, never, run } from './testing/guest.ts';
-import type { World, WorldOptions } from './testing/guest.ts';
+import { exec, fsck, gitFiles, never, run } from './testing/guest.ts';
+import type { World } from './testing/guest.ts';
+import { useWorlds } from './testing/worlds.ts';
 
-const worlds: World[] = [];
-beforeEach(() => void vi.stubEnv('GIT_CONFIG_GLOBAL', '/dev/null'));
-afterEach(() => {
-  vi.unstubAllEnvs();
-  for (const made of worlds.splice(0)) made.remove();
-});
-function world(options?: WorldOptions): World {
-  const made = makeWorld(options);
-  worlds.push(made);
-  return made;
-}
+const world = useWorlds();
+
 async function pulled(at: World) {
   await importWork(exec, await at.repo(), at.work(), { signal: never });
   return resolveWork(exec, await at.repo(), 'devbox');
@@ -131,7 +123,7 @@ test('ended at any step, it can be done again', async () => {
   const work = await pulled(at);
   const repo = await at.repo();
   const outcomes: boolean[] = [];
-  for (let step = 0; step < 14; step += 1) {
+  for (let step = 0; outcomes.at(-1) !== true; step += 1) {
     at.put('host', 'a', 'host\none\ntwo\nthree\n');
     rmSync(join(at.host, 'new'), { force: true });
     at.put('host', 'b', 'b\n');
@@ -143,10 +135,12 @@ test('ended at any step, it can be done again', async () => {
       return running;
     } };
     outcomes.push(await applyWork(counting, repo, work, { signal: stop.signal }).then(() => true, () => false));
+    const state = [read(at, 'a'), existsSync(join(at.host, 'new')), existsSync(join(at.host, 'b'))];
+    expect(state).toEqual(outcomes.at(-1) === true ? ['host\none\ntwo\nthree\nguest\n', true, false] : ['host\none\ntwo\nthree\n', false, true]);
     await applyWork(exec, repo, work);
     expect([read(at, 'a'), read(at, 'new'), existsSync(join(at.host, 'b'))]).toEqual(['host\none\ntwo\nthree\nguest\n', 'new\n', false]);
   }
-  expect([outcomes[0], outcomes.at(-1)]).toEqual([false, true]);
+  expect(outcomes.length).toBeGreaterThan(10);
   expect(gitFiles(at.host).filter((name) => name.includes('tmp_') || name.includes('.lock'))).toEqual([]);
 });
 
@@ -260,14 +254,14 @@ describe('what is in the way', () => {
   });
 });
 
-test('runs the filters that the host has configured, and no hook', async () => {
+test('runs the filters that the attributes of the host choose, and no hook', async () => {
   const at = world();
   git(at.host, 'config', 'filter.up.smudge', 'tr a-z A-Z');
   git(at.host, 'config', 'filter.up.clean', 'tr A-Z a-z');
   for (const hook of ['post-checkout', 'post-index-change', 'pre-commit', 'reference-transaction']) {
     writeFileSync(join(at.host, '.git/hooks', hook), `#!/bin/sh\ntouch ${at.dir}/ran\n`, { mode: 0o755 });
   }
-  at.put('guest', '.gitattributes', 'b filter=up\n');
+  writeFileSync(join(at.host, '.git/info/attributes'), 'b filter=up\n');
   at.put('guest', 'b', 'changed\n');
   await apply(at);
   expect(read(at, 'b')).toBe('CHANGED\n');

@@ -1,22 +1,19 @@
 // What a guest that means harm can hand over: each is refused with a reason, nothing of it stays, and the host's repository is as before.
 import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
-import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { git } from '../../../test/support/repo-snapshot.ts';
 import { importWork } from './import.ts';
 import type { GuestWork } from './import.ts';
-import { exec, fsck, gitFiles, makeWorld, never } from './testing/guest.ts';
+import { exec, fsck, gitFiles, never } from './testing/guest.ts';
 import type { World } from './testing/guest.ts';
 import { makePack, objectId, repeatingDelta, tree, zeros } from './testing/packs.ts';
 import type { Entry, TreeEntry } from './testing/packs.ts';
+import { useWorlds } from './testing/worlds.ts';
 
+const world = useWorlds();
 let at: World;
 beforeEach(() => {
-  vi.stubEnv('GIT_CONFIG_GLOBAL', '/dev/null');
-  at = makeWorld();
-});
-afterEach(() => {
-  vi.unstubAllEnvs();
-  at.remove();
+  at = world();
 });
 
 /** Work that a guest would hand over in a pack of these objects, in this order; the last is the working tree. */

@@ -1,24 +1,16 @@
 import { execFileSync } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { expect, test } from 'vitest';
 import { git, untouchedState } from '../../../test/support/repo-snapshot.ts';
 import { importWork, quarantineDir } from './import.ts';
 import type { GuestWork } from './import.ts';
-import { bangerRefs, exec, fsck, gitFiles, makeSmall, makeWorld, never, run } from './testing/guest.ts';
-import type { World, WorldOptions } from './testing/guest.ts';
+import { bangerRefs, exec, fsck, gitFiles, makeSmall, never, run } from './testing/guest.ts';
+import type { World } from './testing/guest.ts';
+import { useWorlds } from './testing/worlds.ts';
 
-const worlds: World[] = [];
-beforeEach(() => void vi.stubEnv('GIT_CONFIG_GLOBAL', '/dev/null'));
-afterEach(() => {
-  vi.unstubAllEnvs();
-  for (const made of worlds.splice(0)) made.remove();
-});
-function world(options?: WorldOptions): World {
-  const made = makeWorld(options);
-  worlds.push(made);
-  return made;
-}
+const world = useWorlds();
+
 const bring = async (at: World, work: GuestWork) => importWork(exec, await at.repo(), work, { signal: never });
 const treeOf = (at: World, ref: string): string => git(at.host, 'rev-parse', `${ref}^{tree}`);
 

@@ -2,24 +2,21 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { beforeEach, expect, test } from 'vitest';
 import { gitEnvironment } from '../../../test/support/repo-script.ts';
 import { git, untouchedState } from '../../../test/support/repo-snapshot.ts';
 import { importWork, quarantineDir } from './import.ts';
 import type { GuestWork } from './import.ts';
-import { bangerRefs, exec, fsck, makeWorld, never } from './testing/guest.ts';
+import { bangerRefs, exec, fsck, never } from './testing/guest.ts';
 import type { World } from './testing/guest.ts';
+import { useWorlds } from './testing/worlds.ts';
 
+const world = useWorlds();
 let at: World;
 beforeEach(() => {
-  vi.stubEnv('GIT_CONFIG_GLOBAL', '/dev/null');
-  at = makeWorld();
+  at = world();
   at.put('guest', 'a', 'changed\n');
   at.commit('guest', 'second');
-});
-afterEach(() => {
-  vi.unstubAllEnvs();
-  at.remove();
 });
 
 /** Whether it was killed; otherwise it had fewer steps. */
@@ -50,7 +47,7 @@ test.each([['before', 0], ['during', 1]] as const)('killed %s its steps', async 
     expect(untouchedState(at.host)).toEqual(state);
   }
   expect(kills).toBeGreaterThan(5);
-});
+}, 300_000);
 
 test('an import that was killed between its refs is finished', async () => {
   const work = at.work();

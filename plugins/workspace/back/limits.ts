@@ -27,7 +27,7 @@ export function alternates(dirs: readonly string[]): string {
 
 export const rejected = (vm: string, why: string, cause?: unknown): BangerError =>
   new BangerError('workspace.rejected', `The work in the guest of ${vm} is refused: ${why}`, {
-    hint: 'nothing of it is in the host\'s repository; banger vm workspace export takes it out as a patch',
+    hint: `nothing of it is in the host's repository; banger vm workspace export ${vm} takes it out as a patch`,
     ...(cause === undefined ? {} : { cause }),
   });
 

@@ -7,20 +7,17 @@ import { dropWork } from './drop.ts';
 import { importWork } from './import.ts';
 import { keptIn } from './kept.ts';
 import { listWork, resolveWork } from './list.ts';
-import { bangerRefs, exec, makeWorld, never, run } from './testing/guest.ts';
+import { bangerRefs, exec, never, run } from './testing/guest.ts';
 import type { World } from './testing/guest.ts';
+import { useWorlds } from './testing/worlds.ts';
 
+const world = useWorlds();
 let at: World;
 beforeEach(() => {
-  vi.stubEnv('GIT_CONFIG_GLOBAL', '/dev/null');
   vi.useFakeTimers({ toFake: ['Date'], now: new Date('2026-01-01T00:00:00Z') });
-  at = makeWorld();
+  at = world();
 });
-afterEach(() => {
-  vi.useRealTimers();
-  vi.unstubAllEnvs();
-  at.remove();
-});
+afterEach(() => void vi.useRealTimers());
 const bring = async (operation: string, vm = 'devbox') => {
   const made = await importWork(exec, await at.repo(), at.work(operation, { vm }), { signal: never });
   vi.setSystemTime(Date.now() + 60_000);
@@ -60,7 +57,8 @@ test('finds one by name, by its beginning, or the newest', async () => {
   await expect(resolveWork(exec, repo, 'devbox', 'op-a')).rejects.toMatchObject({ code: 'ambiguous_ref' });
   await expect(resolveWork(exec, repo, 'devbox', 'op-x')).rejects.toMatchObject({ code: 'not_found' });
   await expect(resolveWork(exec, repo, 'devbox', '')).rejects.toMatchObject({ code: 'not_found' });
-  await expect(resolveWork(exec, repo, 'nobody')).rejects.toMatchObject({ code: 'not_found' });
+  const hint = 'banger vm workspace list shows there what it keeps; banger vm workspace pull nobody brings work back to where its workspace came from';
+  await expect(resolveWork(exec, repo, 'nobody')).rejects.toMatchObject({ code: 'not_found', hint });
   await expect(resolveWork(exec, repo, '../heads')).rejects.toMatchObject({ code: 'bad_request' });
 });
 

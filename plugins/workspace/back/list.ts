@@ -83,5 +83,5 @@ function fitting<T extends { readonly operation: string }>(all: readonly T[], op
 
 export const nothingKept = (repo: Pick<Repository, 'root'>, vm: string, operation?: string): BangerError =>
   new BangerError('not_found', `${repo.root} keeps no work of ${vm}${operation === undefined ? '' : ` from operation ${operation}`}`, {
-    hint: `git for-each-ref ${namespace} lists what it keeps; banger vm workspace pull ${vm} brings work back`,
+    hint: `banger vm workspace list shows there what it keeps; banger vm workspace pull ${vm} brings work back to where its workspace came from`,
   });

@@ -57,7 +57,8 @@ export async function mergeWork(scratch: Scratch, work: Pick<KeptWork, 'vm' | 'i
     (await git.run(['commit-tree', '-p', work.ids.base, '-m', message, tree], { env: { ...identity, ...dates(new Date()) } })).stdout.trim();
   const sides = { ours: await commit(ours, 'host'), theirs: await commit(`${work.ids.worktree}^{tree}`, 'guest') };
   const { names, env } = await nameSides(scratch, work.vm, sides);
-  const { stdout } = await git.run(['merge-tree', '--write-tree', '-z', '--no-messages', ...names], { env, okCodes: [0, 1] });
+  const settings = await changesAttributes(git, work.ids) ? ['-c', 'merge.renormalize=false'] : [];
+  const { stdout } = await git.run([...settings, 'merge-tree', '--write-tree', '-z', '--no-messages', ...names], { env, okCodes: [0, 1] });
   const [result = '', ...entries] = splitNul(stdout);
   const stages = entries.map((entry) => {
     const tab = entry.indexOf('\t');
@@ -65,6 +66,12 @@ export async function mergeWork(scratch: Scratch, work: Pick<KeptWork, 'vm' | 'i
     return { mode, id, stage, path: entry.slice(tab + 1) };
   });
   return { ours, result, stages };
+}
+
+/** A merge goes by the attributes of the host's working files; under merge.renormalize by those of the result, too, which may choose filters. */
+async function changesAttributes(git: Git, { base, worktree }: KeptWork['ids']): Promise<boolean> {
+  const { stdout } = await git.run(['diff-tree', '-r', '--name-only', '--no-renames', base, worktree, '--', ':(glob,icase)**/.gitattributes']);
+  return stdout !== '';
 }
 
 /**
@@ -102,10 +109,15 @@ export async function withoutSubmodules(scratch: Scratch, merged: Merged): Promi
   const left = [...new Set([...inConflict, ...changed.map(({ path }) => path)])].toSorted();
   const stages = merged.stages.filter(({ path }) => !inConflict.has(path));
   if (changed.length === 0) return { merged: { ...merged, stages }, left };
-  const env = { GIT_INDEX_FILE: join(scratch.dir, 'result-index') };
-  await scratch.git.run(['read-tree', merged.result], { env });
-  const lines = changed.map(({ oldMode, oldId, path }) => `${oldMode === '000000' ? '0' : oldMode} ${oldId}\t${path}\0`);
-  await scratch.git.run(['update-index', '-z', '--index-info'], { env, input: lines.join('') });
-  const result = (await scratch.git.run(['write-tree'], { env })).stdout.trim();
-  return { merged: { ...merged, result, stages }, left };
+  const back = changed.map(({ path, mode, id, oldMode, oldId }) => ({ path, oldMode: mode, oldId: id, mode: oldMode, id: oldId }));
+  return { merged: { ...merged, result: await treeWith(scratch, merged.result, back), stages }, left };
+}
+
+/** A tree with some changes made. */
+export async function treeWith({ git, dir }: Scratch, tree: string, changes: readonly Change[]): Promise<string> {
+  const env = { GIT_INDEX_FILE: join(dir, 'tree-index') };
+  await git.run(['read-tree', tree], { env });
+  const lines = changes.map(({ mode, id, path }) => `${mode === '000000' ? '0' : mode} ${id}\t${path}\0`);
+  await git.run(['update-index', '-z', '--index-info'], { env, input: lines.join('') });
+  return (await git.run(['write-tree'], { env })).stdout.trim();
 }

@@ -53,11 +53,17 @@ function edit(): void {
 test('tells HEAD, branch, index and its tree, and changes nothing', async () => {
   edit();
   const before = fingerprint();
-  const { code, stdout } = await run(stateScript, ['op-1']);
+  const state = (gitDir: string): Promise<ScriptResult> => runScript(
+    { agent: hostAgent(identity), vm: testVm, signal: new AbortController().signal }, { script: stateScript, args: [gitDir, 'op-1'], idleLimitMs: 60_000 });
+  const { code, stdout } = await state(join(repo, '.git'));
   expect(code).toBe(0);
   expect(fingerprint()).toEqual(before);
   const digest = execFileSync('sh', ['-c', 'git ls-files -s -z | git hash-object --stdin'], { cwd: repo, encoding: 'latin1' }).trim();
-  expect(stdout.toString()).toBe(`head ${git('rev-parse', 'HEAD')}\nbranch main\nref ${git('rev-parse', 'HEAD')} refs/heads/main\nindex ${digest}\ntree ${git('write-tree')}\n`);
+  expect(stdout.toString()).toBe(`head ${git('rev-parse', 'HEAD')}\nheadtree ${git('rev-parse', 'HEAD^{tree}')}\nbranch refs/heads/main\nref ${git('rev-parse', 'HEAD')} refs/heads/main\nindex ${digest}\ntree ${git('write-tree')}\n`);
+  // No other repository around it is taken for it.
+  mkdirSync(join(repo, '.git/modules/gone'), { recursive: true });
+  expect(await state(join(repo, '.git/modules/gone'))).toMatchObject({ code: 5 });
+  expect((await state(repo)).code).toBe(5);
 });
 
 test('packs HEAD, index and the working tree with untracked files and without ignored ones', async () => {

@@ -17,11 +17,16 @@ rm -f "$d"/banger-*.index "$d"/banger-*.index.lock "$d"/banger-*.index.said
 if [ -f "$d/index" ]; then cp -p "$d/index" "$i" || exit 6; fi
 `;
 /**
- * A nested repository without commits cannot be added, and must not keep the rest: it is named. Files that git was told to take for unchanged are
- * looked at all the same.
+ * A nested repository without commits cannot be added, and must not keep the rest: it is named. Files that git was told to take for unchanged, to skip, or
+ * that lie outside of a sparse checkout are looked at all the same, where they are.
  */
-const addAll = `GIT_INDEX_FILE="$i" git update-index -q --really-refresh >/dev/null 2>&1
-GIT_INDEX_FILE="$i" git -c advice.addEmbeddedRepo=false add -A --ignore-errors . 2>"$i.said"
+const addAll = `if GIT_INDEX_FILE="$i" git ls-files -t | grep -q '^S '; then
+  GIT_INDEX_FILE="$i" git ls-files -t -z |
+  xargs -0 sh -c 'for f; do case $f in "S "*) f=./\${f#S }; if [ -e "$f" ] || [ -L "$f" ]; then printf "%s\\0" "\${f#./}"; fi; esac; done' sh |
+  GIT_INDEX_FILE="$i" git update-index --no-skip-worktree -z --stdin || exit 7
+fi
+GIT_INDEX_FILE="$i" git update-index -q --really-refresh >/dev/null 2>&1
+GIT_INDEX_FILE="$i" git -c advice.addEmbeddedRepo=false -c core.sparseCheckout=false add -A --ignore-errors . 2>"$i.said"
 added=$?
 cat "$i.said" >&2
 if [ $added -ne 0 ]; then
@@ -33,16 +38,33 @@ fi
 /** `$1` directory. Says only by its exit code whether there is a repository, and git for it. */
 export const probeScript = enter;
 
-/** `$1` directory. Says what HEAD and index are. */
-export const stateScript = `${enter}printf 'head %s\\n' "$(git rev-parse -q --verify 'HEAD^{commit}' 2>/dev/null)"
-printf 'branch %s\\n' "$(git symbolic-ref -q --short HEAD)"
-git for-each-ref --format='ref %(objectname) %(refname)' refs/heads refs/stash
+/**
+ * `$1` git directory, as it is named and no other around it, `$2` operation, `$3` 'all' for every name by which it holds commits. Says what HEAD, branches
+ * and index are. Asked from within as its own working tree, as that of a submodule may be gone.
+ */
+export const stateScript = `[ -e "$1/HEAD" ] || exit 5
+export GIT_DIR="$1" GIT_WORK_TREE="$1"
+${enter}printf 'head %s\\n' "$(git rev-parse -q --verify 'HEAD^{commit}' 2>/dev/null)"
+printf 'headtree %s\\n' "$(git rev-parse -q --verify 'HEAD^{tree}' 2>/dev/null)"
+printf 'branch %s\\n' "$(git symbolic-ref -q HEAD)"
+refs='refs/heads refs/stash'
+if [ "$3" = all ]; then
+  refs="$refs refs/tags refs/notes refs/banger"
+  for w in "$d"/worktrees/*/HEAD; do
+    if [ -f "$w" ] && read -r at <"$w"; then n=\${w%/HEAD}; echo "ref $at refs/worktrees/\${n##*/}"; fi
+  done
+fi
+git for-each-ref --format='ref %(if)%(*objectname)%(then)%(*objectname)%(else)%(objectname)%(end) %(refname)' $refs
 printf 'index %s\\n' "$(git ls-files -s -z | git hash-object --stdin)"
 i="$d/banger-$2.index"
 trap 'rm -f "$i" "$i.lock"' EXIT
 trap 'exit 1' HUP INT TERM
 cp -p "$d/index" "$i" 2>/dev/null
 printf 'tree %s\\n' "$(GIT_INDEX_FILE="$i" git write-tree 2>/dev/null)"
+`;
+
+/** `$1` directory, `$2` full name of a ref, which is there no more afterwards, wherever git keeps it. */
+export const dropRefScript = `${enter}git update-ref --no-deref -d "$2" || exit 7
 `;
 
 /** `$1` directory, `$2` operation; NUL-terminated paths on stdin. Says their blobs as \`git ls-files -s -z\` does, those that are there. */
@@ -57,13 +79,13 @@ GIT_INDEX_FILE="$i" git ls-files -s -z
 /**
  * `$1` directory, `$2` operation, `$3` commit that the host has, or nothing. Says one line, \`banger-work 1 HEAD INDEX WORKTREE\` with a dash
  * for what there is not, and after it a pack of what these three need beyond that commit, without deltas: making them is slow here, and the host need
- * not undo them in memory.
+ * not undo them in memory. Submodules are asked only where there are any: \`git submodule\` starts a dozen programs before it finds none.
  */
 export const pullScript = `${enter}${copyIndex}head=$(git rev-parse -q --verify 'HEAD^{commit}' || :)
 index=
 if [ -f "$i" ]; then index=$(GIT_INDEX_FILE="$i" git write-tree 2>/dev/null || :); fi
 ${addAll}tree=$(GIT_INDEX_FILE="$i" git write-tree) || exit 8
-git submodule --quiet foreach --recursive 'test -z "$(git status --porcelain)" || echo "banger-submodule $displaypath" >&2' >/dev/null || :
+git ls-files -s | grep -q '^160000 ' && git submodule --quiet foreach --recursive 'test -z "$(git status --porcelain)" || echo "banger-submodule $displaypath" >&2' >/dev/null || :
 printf 'banger-work 1 %s %s %s\\n' "\${head:--}" "\${index:--}" "$tree"
 base=
 if [ -n "$3" ] && git cat-file -e "$3^{commit}" 2>/dev/null; then base="^$3 ^$3^{tree}"; fi

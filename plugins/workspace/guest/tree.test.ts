@@ -1,5 +1,5 @@
 // The wrappers over the real agent and its real session; and over a guest that says what no agent would.
-import { existsSync, lstatSync, mkdirSync, mkdtempSync, readlinkSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, lstatSync, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync, symlinkSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough, Writable } from 'node:stream';
@@ -9,7 +9,7 @@ import { openExec } from '../../agent/exec-stream.ts';
 import { buildTestAgent, childCount, openTestSession, startTestAgent } from '../../agent/test-agent.ts';
 import type { TestAgent, TestSession } from '../../agent/test-agent.ts';
 import { waitFor } from '../../../test/support/wait.ts';
-import { checkTree, linkPath, makeDirs, removeFiles, wipeTree } from './tree.ts';
+import { checkTree, clearPaths, linkPath, makeDirs, removeFiles, wipeTree } from './tree.ts';
 import type { Expected, TreeTarget } from './tree.ts';
 
 const vm = { id: 'aaaaaaaaaaaa', name: 'devbox' } as Vm;
@@ -39,7 +39,7 @@ afterEach(async () => {
 
 const bytesOf = (path: string): Buffer => Buffer.from(join(root, path), 'latin1');
 function put(path: string, text = 'text'): Expected {
-  mkdirSync(join(root, path, '..'), { recursive: true });
+  mkdirSync(bytesOf(join(path, '..')), { recursive: true });
   writeFileSync(bytesOf(path), text);
   return expected(path);
 }
@@ -73,6 +73,15 @@ describe('checkTree', () => {
     expect([answers.length, answers.at(-1)]).toEqual([30_000, { path: many.at(-1)!.path, kind: 'none', ...nothing }]);
   });
 
+  it('counts what is in a directory', async () => {
+    for (const path of ['d/one', 'd/e/two', 'd/e/three']) put(path);
+    const holds = (path: string, size: number) => checkTree(target, root, [{ ...nothing, path, kind: 'leaves', size }]);
+    expect([await holds('d', 3), await holds('d/e', 2)]).toEqual([[], []]);
+    expect((await holds('d', 4)).map(({ kind, size }) => [kind, size])).toEqual([['dir', 3]]);
+    expect((await holds('d', 1))[0]!.size).toBeGreaterThan(1);
+    expect([(await holds('d/one', 4))[0]?.kind, (await holds('no', 0))[0]?.kind]).toEqual(['file', 'none']);
+  });
+
   it('fails with what the agent says', async () => {
     await expect(checkTree(target, root, [{ path: '../a', kind: 'none', ...nothing }])).rejects.toMatchObject({ code: 'operation_failed', message: expect.stringContaining('no record') as string });
     await expect(checkTree(target, root, [{ path: 'a\0b', kind: 'none', ...nothing }])).rejects.toMatchObject({ code: 'operation_failed' });
@@ -87,6 +96,16 @@ describe('the others', () => {
     expect([existsSync(join(root, 'a')), existsSync(join(root, 'keep'))]).toEqual([false, true]);
     put('dir/x');
     await expect(removeFiles(target, root, ['dir'])).rejects.toMatchObject({ code: 'operation_failed', message: `The guest of devbox failed at ${root}: cannot remove dir: Is a directory` });
+  });
+
+  it('clear paths of any name, with all that is in them', async () => {
+    for (const path of ['deep/keep', 'deep/gone/x', 'file']) put(path);
+    mkdirSync(bytesOf('th\u00efng/a'), { recursive: true });
+    put('th\u00efng/a/b');
+    await clearPaths(target, root, ['th\u00efng', 'deep/gone', 'file', 'missing/one']);
+    await clearPaths(target, root, []);
+    expect(readdirSync(root, { recursive: true, encoding: 'latin1' }).toSorted()).toEqual(['deep', 'deep/keep']);
+    await expect(clearPaths(target, root, ['../x'])).rejects.toMatchObject({ code: 'operation_failed' });
   });
 
   it('wipe a tree, make directories and links', async () => {

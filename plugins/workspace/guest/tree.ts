@@ -1,14 +1,11 @@
 // What is at paths of the guest, and removing it, by the agent's own program (guest/README.md, "Paths of a tree"). What it says is the guest's word.
-import { once } from 'node:events';
-import type { Readable } from 'node:stream';
 import { operationFailed, timedOut } from '../../../core/plugin-api.ts';
-import type { GuestAgent, GuestExit, GuestProcess, Vm } from '../../../core/plugin-api.ts';
+import type { GuestExit, Vm } from '../../../core/plugin-api.ts';
+import { runInGuest } from './run.ts';
+import type { GuestTarget } from './run.ts';
 import { safeLines } from './script.ts';
 
-export interface TreeTarget {
-  readonly agent: Pick<GuestAgent, 'exec'>;
-  readonly vm: Vm;
-  readonly signal: AbortSignal;
+export interface TreeTarget extends GuestTarget {
   /** A guest that neither takes nor answers anything over so long is given up; removing a tree is one such silence. @default 300000 */
   readonly idleLimitMs?: number;
 }
@@ -16,7 +13,8 @@ export interface TreeTarget {
 /** Paths are latin1 strings, a character a byte, relative to the root. */
 export interface Expected {
   readonly path: string;
-  readonly kind: 'file' | 'link' | 'dir' | 'none';
+  /** `leaves`: a directory with `size` things below that are no directories with entries; what differs says how many, or some number above `size`. */
+  readonly kind: 'file' | 'link' | 'dir' | 'leaves' | 'none';
   /** Permission bits; of a file the owner's right to execute counts, else nothing. */
   readonly mode: number;
   /** Bytes; counts for files and links, as does the time. */
@@ -41,7 +39,7 @@ const chunkChars = 64 * 1024;
 const second = 1_000_000_000n;
 const linkTaken = 4;
 
-const letters = { file: 'f', link: 'l', dir: 'd', none: '-' } as const;
+const letters = { file: 'f', link: 'l', dir: 'd', leaves: 'D', none: '-' } as const;
 const kinds = { f: 'file', l: 'link', d: 'dir', o: 'other', '-': 'none' } as const;
 
 /**
@@ -70,6 +68,11 @@ export async function removeFiles(target: TreeTarget, root: string, paths: reado
 /** Removes a tree, root included; a file or link in its place as well. Follows no symlink. @throws operation_failed at a mount point; timeout; the signal's reason */
 export async function wipeTree(target: TreeTarget, root: string): Promise<void> {
   await runTree(target, ['wipe', root]);
+}
+
+/** Removes what is at paths below the root, trees too, and follows no symlink. Missing ones are fine. @throws as wipeTree */
+export async function clearPaths(target: TreeTarget, root: string, paths: readonly string[]): Promise<void> {
+  if (paths.length > 0) await runTree(target, ['clear', root], { input: paths });
 }
 
 /** As `mkdir -p`. @throws operation_failed; timeout; the signal's reason */
@@ -103,97 +106,44 @@ interface TreeCall { readonly input?: readonly string[]; readonly okCodes?: read
 interface TreeResult { readonly code: number; /** latin1 */ readonly stdout: string }
 
 async function runTree(target: TreeTarget, words: readonly string[], { input, okCodes = [0], maxBytes = 4096 }: TreeCall = {}): Promise<TreeResult> {
-  const { agent, vm, signal } = target;
-  const process = await agent.exec(vm, { command: ['tree', ...words], builtin: true, env: {}, stdin: input !== undefined }, signal);
-  const watch = watchOver(process, target);
-  try {
-    const work = Promise.all([
-      process.exit, readAll(process.stdout, { vm, maxBytes, heard: watch.heard }), readSome(process.stderr), input === undefined ? undefined : feed(process, input, watch.heard),
-    ]);
-    const [exit, stdout, said] = await Promise.race([work, watch.failed]);
-    if ('code' in exit && okCodes.includes(exit.code)) return { code: exit.code, stdout };
-    throw failed(vm, words, { exit, said });
-  } catch (error) {
-    process.hangup();
-    throw error;
-  } finally {
-    watch.stop();
-  }
+  const { vm, idleLimitMs = defaultIdleLimitMs } = target;
+  const answers: Buffer[] = [];
+  let bytes = 0;
+  let said = '';
+  const exit = await runInGuest(target, {
+    request: { command: ['tree', ...words], builtin: true, env: {} },
+    silence: { limitMs: idleLimitMs, longestMs, expired: (limitMs) => timedOut(`the guest of ${vm.name} to look at its files`, limitMs) },
+    input: input === undefined ? undefined : chunksOf(input),
+    onStdout(chunk) {
+      bytes += chunk.length;
+      if (bytes > maxBytes) throw operationFailed(`The guest of ${vm.name} answers more than it was asked`);
+      answers.push(chunk);
+    },
+    onStderr: (chunk) => { if (said.length < maxSaidChars) said += chunk.toString('latin1', 0, maxSaidChars); },
+  });
+  if ('code' in exit && okCodes.includes(exit.code)) return { code: exit.code, stdout: Buffer.concat(answers).toString('latin1') };
+  throw failed(vm, words, { exit, said });
 }
 
 function failed(vm: Vm, words: readonly string[], { exit, said }: { readonly exit: GuestExit; readonly said: string }): Error {
   const lines = safeLines(said.replaceAll(/(^|\n)tree: /g, '$1'));
   const end = 'code' in exit ? `exit code ${exit.code}` : `signal ${exit.signal}`;
-  // Such an agent says how it is used, and knows no `tree`.
-  if (lines[0]?.startsWith('usage: agent serve') === true) {
+  // Such an agent says how it is used, and knows no `tree`, or not this verb of it.
+  if (lines[0]?.startsWith('usage: agent ') === true) {
     return operationFailed(`The guest agent of ${vm.name} is older than this daemon`, { hint: `banger vm restart ${vm.name} gives it the new one` });
   }
   return operationFailed(`The guest of ${vm.name} failed at ${words[1]}: ${lines[0] ?? end}`, { detail: { verb: words[0], lines: lines.slice(0, 21), end } });
 }
 
-/** Writes the records, a NUL behind each, as the guest takes them. */
-async function feed({ stdin, exit }: GuestProcess, records: readonly string[], heard: () => void): Promise<void> {
-  const over = exit.then(() => undefined, () => undefined);
-  const write = async (text: string): Promise<void> => {
-    if (stdin.destroyed || stdin.write(Buffer.from(text, 'latin1'))) return;
-    const waiting = new AbortController();
-    const settled = [once(stdin, 'drain', { signal: waiting.signal }), once(stdin, 'close', { signal: waiting.signal })].map((event) => event.catch(() => undefined));
-    await Promise.race([...settled, over]).finally(() => waiting.abort());
-    heard();
-  };
+/** The records, a NUL behind each, as the guest takes them. */
+function* chunksOf(records: readonly string[]): Generator<Buffer> {
   let chunk = '';
   for (const record of records) {
     if (record.includes('\0')) throw operationFailed('A path holds a NUL character');
     chunk += `${record}\0`;
     if (chunk.length < chunkChars) continue;
-    await write(chunk);
+    yield Buffer.from(chunk, 'latin1');
     chunk = '';
   }
-  await write(chunk);
-  if (!stdin.destroyed) stdin.end();
-}
-
-async function readAll(from: Readable, { vm, maxBytes, heard }: { readonly vm: Vm; readonly maxBytes: number; heard(): void }): Promise<string> {
-  const parts: Buffer[] = [];
-  let bytes = 0;
-  for await (const chunk of from as AsyncIterable<Buffer>) {
-    heard();
-    bytes += chunk.length;
-    if (bytes > maxBytes) throw operationFailed(`The guest of ${vm.name} answers more than it was asked`);
-    parts.push(chunk);
-  }
-  return Buffer.concat(parts).toString('latin1');
-}
-
-async function readSome(from: Readable): Promise<string> {
-  let text = '';
-  for await (const chunk of from as AsyncIterable<Buffer>) if (text.length < maxSaidChars) text += chunk.toString('latin1');
-  return text.slice(0, maxSaidChars);
-}
-
-interface Watch { readonly failed: Promise<never>; heard(): void; stop(): void }
-
-function watchOver({ stdin, stdout, stderr }: GuestProcess, { vm, signal, idleLimitMs = defaultIdleLimitMs }: TreeTarget): Watch {
-  const failure = Promise.withResolvers<never>();
-  failure.promise.catch(() => undefined);
-  // Its exit says why.
-  for (const stream of [stdin, stdout, stderr]) stream.on('error', () => undefined);
-  const onAbort = (): void => { failure.reject(signal.reason); };
-  const expire = (limitMs: number) => (): void => { failure.reject(timedOut(`the guest of ${vm.name} to look at its files`, limitMs)); };
-  signal.addEventListener('abort', onAbort, { once: true });
-  if (signal.aborted) onAbort();
-  const longest = setTimeout(expire(longestMs), longestMs);
-  let idle = setTimeout(expire(idleLimitMs), idleLimitMs);
-  return {
-    failed: failure.promise,
-    heard() {
-      clearTimeout(idle);
-      idle = setTimeout(expire(idleLimitMs), idleLimitMs);
-    },
-    stop() {
-      clearTimeout(longest);
-      clearTimeout(idle);
-      signal.removeEventListener('abort', onAbort);
-    },
-  };
+  yield Buffer.from(chunk, 'latin1');
 }

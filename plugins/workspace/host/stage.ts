@@ -22,9 +22,9 @@ import type { TreeEntry } from './trees.ts';
 import { keepTrees, makeTrees, objectId } from './trees.ts';
 import { createTreeWriter } from './tree-writer.ts';
 import type { TreeWriter } from './tree-writer.ts';
-import type { StageInput, Staged, Submodule, WorkFile } from './types.ts';
+import type { StageInput, Staged, StagedSubmodule, Submodule, WorkFile } from './types.ts';
 
-export type { Have, StageInput, Staged } from './types.ts';
+export type { Have, StageInput, Staged, StagedSubmodule } from './types.ts';
 
 export interface StageCall {
   readonly signal?: AbortSignal | undefined;
@@ -41,7 +41,7 @@ export async function stageWorkspace(exec: Pick<Exec, 'run'>, input: StageInput,
 }
 
 interface Part { readonly repo: Repository; readonly submodule?: Submodule }
-interface Made { readonly part: StagedPart; readonly files: readonly WorkFile[]; readonly index: string }
+interface Made { readonly part: StagedPart; readonly files: readonly WorkFile[]; readonly index: string; readonly indexDigest: string; readonly submodule?: Submodule }
 
 class Stage {
   readonly #exec: Pick<Exec, 'run'>;
@@ -51,7 +51,6 @@ class Stage {
   readonly #workRoot: string;
   readonly #writer: TreeWriter;
   #baseTree = '';
-  #indexDigest = '';
 
   constructor(exec: Pick<Exec, 'run'>, input: StageInput, call: StageCall) {
     this.#exec = exec;
@@ -76,12 +75,12 @@ class Stage {
     }
     const all = made.map(({ part }) => part.files);
     return {
-      bases: [this.#root, this.#workRoot], files, have, indexDigest: this.#indexDigest, baseTree: this.#baseTree, notices: [],
+      bases: [this.#root, this.#workRoot], files, have, indexDigest: made[0]!.indexDigest, baseTree: this.#baseTree, notices: [],
       git: [
         ...all.flatMap((part) => part.objects), ...all.flatMap((part) => part.settings), ...made.map(({ index }) => index),
         ...all.flatMap((part) => part.refs), ...all.map((part) => part.head),
       ],
-      control: made.flatMap(({ part }) => part.control),
+      control: made[0]!.part.control, submodules: made.flatMap(stagedSubmodule),
       ...(plan.headCommit === undefined ? {} : { headCommit: plan.headCommit }), ...(plan.headBranch === undefined ? {} : { headBranch: plan.headBranch }),
     };
   }
@@ -110,7 +109,7 @@ class Stage {
       }),
       submodule === undefined ? this.#tell({ git, index, tree, ...listed, filters }) : undefined,
     );
-    return { part, files: listed.files, index: `${gitPathOf(submodule)}/index` };
+    return { part, files: listed.files, index: `${gitPathOf(submodule)}/index`, indexDigest: await digestOf(git, repo, index), ...(submodule === undefined ? {} : { submodule }) };
   }
 
   /** Submodules that are not carried, and are directories on the host. */
@@ -146,8 +145,6 @@ class Stage {
   }): Promise<void> {
     const { plan, dir, objectsDir } = this.#input;
     const { repo } = plan;
-    const { stdout } = await git.run(['ls-files', '-s', '-z'], { env: { GIT_INDEX_FILE: index } });
-    this.#indexDigest = objectId('blob', Buffer.from(stdout, 'latin1'), repo.objectFormat);
     if (plan.needsCheckout && plan.options.mode !== 'metadata') {
       this.#baseTree = tree;
       return;
@@ -164,6 +161,21 @@ class Stage {
     await keepTrees(git, trees, objectsDir);
     return root;
   }
+}
+
+function stagedSubmodule({ submodule, part, index, indexDigest }: Made): readonly StagedSubmodule[] {
+  if (submodule === undefined) return [];
+  const { path, gitPath, repo } = submodule;
+  const { commit, branch } = repo.head;
+  return [{
+    path, gitPath, repo, indexDigest, control: [...part.control, index], ...(commit === undefined ? {} : { headCommit: commit }), ...(branch === undefined ? {} : { headBranch: branch }),
+  }];
+}
+
+/** What `git ls-files -s -z | git hash-object --stdin` says of an index. */
+async function digestOf(git: Git, repo: Repository, index: string): Promise<string> {
+  const { stdout } = await git.run(['ls-files', '-s', '-z'], { env: { GIT_INDEX_FILE: index } });
+  return objectId('blob', Buffer.from(stdout, 'latin1'), repo.objectFormat);
 }
 
 /** Both results; neither goes on when this has failed. */

@@ -71,6 +71,18 @@ export interface StageInput {
   /** By path of the submodule, '' for the repository itself. */
   readonly have?: Readonly<Record<string, Have>> | undefined;
 }
+export interface StagedSubmodule {
+  /** As of `Submodule`. */
+  readonly path: string;
+  readonly gitPath: string;
+  readonly repo: Repository;
+  readonly headCommit?: string;
+  readonly headBranch?: string;
+  /** See `Staged`. */
+  readonly indexDigest: string;
+  /** HEAD, the branch's ref, the index. */
+  readonly control: readonly string[];
+}
 export interface Staged {
   /** `<dir>/tree`, and the host's working tree or `<dir>/checkout`; ordinary strings. */
   readonly bases: readonly [string, string];
@@ -81,8 +93,9 @@ export interface Staged {
   readonly git: readonly string[];
   /** Of `bases[1]`, as they are now. */
   readonly files: readonly WorkFile[];
-  /** Of `git`: HEAD and the branch's ref, submodules' too. What tells a commit or checkout of the guest. */
+  /** Of `git`: HEAD and the branch's ref. What tells a commit or checkout of the guest. */
   readonly control: readonly string[];
+  readonly submodules: readonly StagedSubmodule[];
   /** What the guest has once this has landed. */
   readonly have: Readonly<Record<string, Have>>;
   readonly headCommit?: string;

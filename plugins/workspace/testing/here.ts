@@ -7,13 +7,14 @@ import { createKeyedLock, isBangerError } from '../../../core/plugin-api.ts';
 import type { CallContext, Logger, Vm } from '../../../core/plugin-api.ts';
 import { gitEnvironment } from '../../../test/support/repo-script.ts';
 import { repoRoot } from '../../../test/support/source-tree.ts';
-import type { Sides } from '../../../test/support/workspace-property.ts';
+import type { Prepare, Sides } from '../../../test/support/workspace-property.ts';
 import type { GuestFiles } from '../../copy/capability.ts';
 import type { WorkspaceDeps } from '../deps.ts';
 import { prepareWorkspace } from '../prepare.ts';
 import { pullWorkspace } from '../pull.ts';
 import { createRecords } from '../record.ts';
 import { prepareParams, pullParams, workspaceConfig } from '../schema.ts';
+import type { PrepareParams } from '../schema.ts';
 import { hostAgent } from './host-agent.ts';
 
 const silent: Logger = { debug: () => undefined, info: () => undefined, warn: () => undefined, error: () => undefined, child: () => silent };
@@ -39,21 +40,39 @@ const localFiles: GuestFiles = {
   },
 };
 
+export interface Here extends Sides {
+  readonly deps: WorkspaceDeps;
+  /** The next prepare sends nothing and fails, once it has made room. */
+  cutNextSend(): void;
+  /** How often a running VM was asked for. */
+  readonly asked: number;
+  prepare(how: Prepare & Partial<PrepareParams>): Promise<string | undefined>;
+}
+
 /** `dir`: an empty directory; its files below `host` and `guest`. */
-export function workspaceHere(dir: string): Sides {
+export function workspaceHere(dir: string): Here {
   for (const name of ['host', 'guest', 'vm', 'home']) mkdirSync(join(dir, name));
   const vm = { id: 'aaaaaaaaaaaa', name: 'devbox', dir: join(dir, 'vm') } as Vm;
   const home = { HOME: join(dir, 'home'), GIT_CONFIG_GLOBAL: '/dev/null', GIT_CONFIG_NOSYSTEM: '1' };
-  let operations = 0;
+  let [operations, asked] = [0, 0];
+  let isCut = false;
   const call = (): CallContext => ({
     opId: `op-${(operations += 1).toString(36).padStart(8, 'a')}`, signal: new AbortController().signal, log: silent, stage: () => undefined, timeline: () => undefined,
   } as unknown as CallContext);
+  const files: GuestFiles = {
+    async send(...args) {
+      if (!isCut) return localFiles.send(...args);
+      isCut = false;
+      throw new Error('cut');
+    },
+  };
   const deps: WorkspaceDeps = {
-    exec: createExec(), agent: hostAgent(home), files: localFiles, records: createRecords(), locks: createKeyedLock(), config: workspaceConfig.parse({}), log: silent,
-    vms: { running: async () => vm, resolve: () => vm }, activity: { hold: () => () => undefined } as unknown as WorkspaceDeps['activity'], host: { slowdown: 1 },
+    exec: createExec(), agent: hostAgent(home), files, records: createRecords(), locks: createKeyedLock(), config: workspaceConfig.parse({}), log: silent,
+    vms: { running: async () => { asked += 1; return vm; }, resolve: () => vm }, activity: { hold: () => () => undefined } as unknown as WorkspaceDeps['activity'], host: { slowdown: 1 },
     runJob: (_plan, { signal }, work) => work({ mark: 'test/devbox/workspace.sync', signal }),
   };
   return {
+    deps, cutNextSend: () => { isCut = true; }, get asked() { return asked; },
     dir: join(dir, 'host'), vm: vm.name, guestDir: join(dir, 'guest'),
     run: async (script) => (await sh(script, ['-s'], { ...gitEnvironment(), ...home })).stdout,
     async prepare(how) {
