@@ -9,4 +9,5 @@ export const builtinFlags: CliSpec['flags'] = [
     section: 'usernet', name: 'publish', key: 'publish', type: 'list', summary: "offer a port of the guest on the VM's address, or on another",
     placeholder: '[addr:]host:guest', verbs: ['run', 'create', 'set'],
   },
+  { section: 'ports', name: 'no-auto-ports', key: 'auto', type: 'boolean', value: false, summary: 'Do not forward ports that open in the guest', verbs: ['run', 'create', 'set'] },
 ];
