@@ -25,6 +25,12 @@ describe('a panic', () => {
       'its reason is not in the log', 'before that, writes of the guest failed: the disk of the host was full',
     ]);
   });
+
+  // The guest writes what it likes after the words. An expression that tries every number of them at every place takes half a minute.
+  test('is read at once however many carriage returns the guest sends', async () => {
+    const end = await judge({ code: 0, panic: true }, { log: `Kernel panic - not syncing: x\r\r\n${'\r'.repeat(2 ** 16)}` });
+    expect(end.detail).toEqual(['x', 'Kernel panic - not syncing: x']);
+  }, 10_000);
 });
 
 describe('an exit', () => {

@@ -37,7 +37,7 @@ async function judgeUnrecorded(remains: Remains): Promise<VmEnd> {
 }
 
 async function panicDetail({ console, isDiskFull }: Remains): Promise<string[]> {
-  const lines = (await console()).split(/\r*\n/).map((line) => line.trimEnd()).filter((line) => line !== '');
+  const lines = (await console()).split('\n').map((line) => line.trimEnd()).filter((line) => line !== '');
   const panic = lines.findLast((line) => line.includes(panicWords));
   const why = panic?.slice(panic.indexOf(panicWords) + panicWords.length).replace(/^: /, '');
   return [why === undefined || why === '' ? 'its reason is not in the log' : why, ...(isDiskFull ? [diskFullNote] : []), ...lines.slice(-consoleLines)];
