@@ -64,6 +64,18 @@ test('an ordinary user\'s ports below the host\'s limit are at 20000 more', asyn
   await expect.poll(() => ports(here), limit).toEqual([20_080]);
 });
 
+test('two ports of the guest that come to one number here: the first has it, the other is told of', async () => {
+  const here = await world({ firstOpen: 1024, refusedMs: 20 });
+  here.listeners.say(listening(80));
+  await expect.poll(() => ports(here), limit).toEqual([20_080]);
+  here.listeners.say(listening(80, 20_080));
+  const busy = { protocol: 'tcp', guestPort: 20_080, why: `Port ${addressOf(here.vm)}:20080 is busy: VM devbox (automatic) listens there` };
+  await expect.poll(() => here.forwards.unforwarded(here.vm), limit).toEqual([busy]);
+  expect(autos(here).map(({ hostPort, guestPort }) => [hostPort, guestPort])).toEqual([[20_080, 80]]);
+  here.listeners.say(listening(20_080));
+  await expect.poll(() => autos(here).map(({ hostPort, guestPort }) => [hostPort, guestPort]), limit).toEqual([[20_080, 20_080]]);
+});
+
 test('opening and closing a hundred times leaves no listener', async () => {
   const here = await world();
   const port = await freePort(addressOf(here.vm));

@@ -57,7 +57,7 @@ export interface PortForwards {
   /** Replaces what is known of ports that are not offered; forgotten with the VM's forwards. */
   setUnforwarded(vm: Pick<Vm, 'id'>, ports: readonly UnforwardedPort[]): void;
   unforwarded(vm: Pick<Vm, 'id'>): readonly UnforwardedPort[];
-  /** Called when the published ports of a running VM have changed. Returns an unregister function. */
+  /** Called when the published ports of a running VM have changed, or an automatic forward of it gave way to what was asked for. Returns an unregister function. */
   onPublish(listener: (vmId: string) => void): () => void;
 }
 export const PortForwards = capability<PortForwards>('port-forwards@1');

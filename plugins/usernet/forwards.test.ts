@@ -264,6 +264,39 @@ describe('added and automatic forwards', () => {
     expect(await at(1024)).toBe(1024);
   });
 
+  test('take no place of each other: 80 of the guest at 20080 here, and its 20080', async () => {
+    const { forwards, devbox } = await ready();
+    firstOpen = 1024;
+    const web = await forwards.open(devbox, { protocol: 'tcp', guestPort: 80, source: 'auto' });
+    await expect(forwards.open(devbox, { protocol: 'tcp', guestPort: 20_080, source: 'auto' })).rejects.toMatchObject({
+      code: 'busy', message: `Port ${address}:20080 is busy: VM devbox (automatic) listens there`,
+    });
+    expect(forwards.list(devbox)).toEqual([web]);
+    forwards.close(devbox, web);
+    await forwards.open(devbox, { protocol: 'tcp', guestPort: 20_080, source: 'auto' });
+    expect((await forwards.open(devbox, { protocol: 'tcp', guestPort: 80, source: 'auto' })).hostPort).toBe(30_080);
+  });
+
+  test('that gave way are told of, whoever owns them and whatever came of it', async () => {
+    const { forwards, devbox } = await ready();
+    const other = vm('other');
+    await forwards.replace(other, []);
+    const [port, taken] = [await freePort(), await serve(address, () => {})];
+    const told: string[] = [];
+    forwards.onPublish((id) => told.push(id));
+    const auto = (): Promise<PortForward> => forwards.open(devbox, { protocol: 'tcp', guestPort: port, source: 'auto' });
+    await auto();
+    const added = await forwards.open(other, { protocol: 'tcp', guestPort: 1, hostPort: port, address: '0.0.0.0', source: 'added' });
+    expect(told.splice(0)).toEqual([devbox.id]);
+    forwards.close(other, added);
+    await auto();
+    // The second rule cannot be had, so the first one is not, either.
+    await expect(forwards.replace(devbox, [forward(port, 2), forward(taken, 3)])).rejects.toMatchObject({ code: 'busy' });
+    expect([told.splice(0), forwards.list(devbox)]).toEqual([[devbox.id], []]);
+    await forwards.replace(other, [forward(port, 2)]);
+    expect(told).toEqual([other.id]);
+  });
+
   test('give way to what is published, and those that were added do not', async () => {
     const { forwards, devbox } = await ready();
     const [auto, added] = [await freePort(), await freePort()];

@@ -57,6 +57,8 @@ class ForwardTable implements Forwards {
   readonly #deps: ForwardsDeps;
   readonly #entries = new Map<string, Entry>();
   readonly #publishListeners = new Set<(vmId: string) => void>();
+  /** VMs that lost an automatic forward to what was asked for, and have not been told. */
+  readonly #displaced = new Set<string>();
 
   constructor(deps: ForwardsDeps) {
     this.#deps = deps;
@@ -81,6 +83,7 @@ class ForwardTable implements Forwards {
       }
     } catch (error) {
       for (const key of opened) drop(entry, key);
+      this.#tell();
       throw error;
     }
     for (const [key, slot] of former) {
@@ -88,13 +91,13 @@ class ForwardTable implements Forwards {
       if (forward === undefined) drop(entry, key);
       else slot.forward = forward;
     }
-    for (const listener of this.#publishListeners) listener(vm.id);
+    this.#tell(vm.id);
   }
 
   async open(vm: Vm, request: ForwardRequest): Promise<PortForward> {
     const { protocol, guestPort, source } = request;
     const base = { protocol, guestPort, source, address: request.address ?? this.#deps.address(vm), guestHost: request.guestHost ?? guestLoopback };
-    if (request.hostPort !== undefined) return this.#openAt(vm, { ...base, hostPort: request.hostPort });
+    if (request.hostPort !== undefined) return this.#openAt(vm, { ...base, hostPort: request.hostPort }).finally(() => this.#tell());
     const ports = [...hostPortsFor(guestPort, this.#deps.firstOpenPort())];
     // The first one is refused where even root may not: the high ones are left.
     if (ports[0] === guestPort) ports.push(...hostPortsFor(guestPort, guestPort + 1));
@@ -105,6 +108,8 @@ class ForwardTable implements Forwards {
       } catch (error) {
         last = error;
         if (hostPort === guestPort ? !isForbidden(error) : !isTaken(error)) throw error;
+      } finally {
+        this.#tell();
       }
     }
     throw last;
@@ -152,15 +157,17 @@ class ForwardTable implements Forwards {
     const key = slotKey(forward);
     const there = entry.slots.get(key);
     if (there === undefined) return (await this.#begin(vm, entry, forward)).forward;
-    const isSame = there.forward.guestPort === forward.guestPort && there.forward.guestHost === forward.guestHost;
-    if (there.forward.source === 'auto' && (forward.source === 'added' || !isSame)) {
+    await this.#listening(there);
+    // Closed or given away meanwhile.
+    if (entry.slots.get(key) !== there || this.#entries.get(vm.id) !== entry) return this.#openAt(vm, forward);
+    const { source, guestPort, guestHost } = there.forward;
+    const isSamePort = guestPort === forward.guestPort;
+    if (source === 'auto' && (isSamePort || forward.source === 'added')) {
       // It goes on under the new name: nobody who has a connection, or is about to make one, need notice.
-      await this.#listening(there);
       there.forward = forward;
-    } else if (!isSame && !(forward.source === 'auto' && there.forward.guestPort === forward.guestPort)) {
+    } else if (!isSamePort || (forward.source === 'added' && guestHost !== forward.guestHost)) {
       throw this.#busy(forward);
     }
-    await this.#listening(there);
     return there.forward;
   }
 
@@ -212,9 +219,19 @@ class ForwardTable implements Forwards {
 
   /** What somebody asked for comes before what appeared. */
   #displaceAuto(forward: PortForward): void {
-    for (const entry of this.#entries.values()) {
-      for (const [key, { forward: other }] of entry.slots) if (other.source === 'auto' && overlaps(other, forward)) drop(entry, key);
+    for (const [vmId, entry] of this.#entries) {
+      for (const [key, { forward: other }] of entry.slots) {
+        if (other.source !== 'auto' || !overlaps(other, forward)) continue;
+        drop(entry, key);
+        this.#displaced.add(vmId);
+      }
     }
+  }
+
+  #tell(...vmIds: readonly string[]): void {
+    const all = new Set([...vmIds, ...this.#displaced]);
+    this.#displaced.clear();
+    for (const id of all) for (const listener of this.#publishListeners) listener(id);
   }
 
   #ownHolder(forward: PortForward): string | undefined {
