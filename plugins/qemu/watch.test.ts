@@ -18,15 +18,17 @@ let server: Server;
 let peer: Socket | undefined;
 let told: string[];
 let watcher: Watcher;
+let isRunning: () => boolean;
 /** What the VMM says that it is at. */
 let status: string;
 beforeEach(async () => {
   dir = mkdtempSync(join(tmpdir(), 'banger-watch-'));
   path = join(dir, 'q');
   told = [];
+  isRunning = () => true;
   status = 'running';
   const vms: Vms = {
-    get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused: (_id, isPaused) => told.push(isPaused ? 'paused' : 'goes on'), isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), onChange: () => () => {},
+    get: () => vm, list: () => [vm], isRunning: () => isRunning(), process: () => undefined, paused: (_id, isPaused) => told.push(isPaused ? 'paused' : 'goes on'), isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), onChange: () => () => {},
     ended: (_id, reason) => told.push(`ended ${reason}`), rebooted: () => told.push('rebooted'), note: (_id, text) => told.push(text),
   };
   watcher = createWatcher(vms, log, { retryMs: 10 });
@@ -107,6 +109,22 @@ test('a VMM that is frozen when the daemon comes up is watched once it answers a
   raise('SHUTDOWN', { guest: true, reason: 'guest-shutdown' });
   peer?.end();
   await expect.poll(() => told, limit).toEqual(['paused', 'ended unknown']);
+  for (const socket of silent) socket.destroy();
+});
+
+test('a VMM that did not answer is not tried again once its VM has ended, though nobody let go of it', async () => {
+  watcher.detachAll();
+  let connections = 0;
+  const silent: Socket[] = [];
+  server.removeAllListeners('connection').on('connection', (socket) => {
+    connections += 1;
+    silent.push(socket.on('error', () => {}));
+  });
+  let looks = 0;
+  isRunning = () => { looks += 1; return false; };
+  await expect(watcher.adopt(vm, path, { timeoutMs: 50 })).rejects.toMatchObject({ code: 'timeout' });
+  await expect.poll(() => looks, limit).toBe(1);
+  expect(connections).toBe(1);
   for (const socket of silent) socket.destroy();
 });
 

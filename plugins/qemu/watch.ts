@@ -68,6 +68,8 @@ export function createWatcher(vms: Vms, log: Logger, { retryMs = 2_000 }: { read
     while (!signal.aborted) {
       try {
         await delay(retryMs, undefined, { signal, ref: false });
+        // It may have been let go of while the first try was still under way.
+        if (!vms.isRunning(vm.id)) return stopTrying(vm.id);
         await watchAgain(vm, socket, { timeoutMs, signal });
         if (signal.aborted) detach(vm.id);
         return stopTrying(vm.id);
