@@ -84,6 +84,27 @@ it('sets the clock of a guest that goes on, and resumes it also where that fails
   expect(daemon.log).toContainEqual(expect.objectContaining({ message: 'the clock of the guest could not be set' }));
 });
 
+it('holds no other verb up while a guest that goes on is asked for its clock', async () => {
+  const asked = Promise.withResolvers<undefined>();
+  const answer = Promise.withResolvers<undefined>();
+  const { daemon } = await boot({ syncClock: async () => { asked.resolve(undefined); await answer.promise; } });
+  await verb(daemon, 'pause');
+  let isOver = false;
+  const resuming = verb(daemon, 'resume').finally(() => { isOver = true; });
+  await asked.promise;
+  expect(await verb(daemon, 'kill')).toMatchObject({ state: 'stopped' });
+  expect(isOver).toBe(false);
+  answer.resolve(undefined);
+  expect(await resuming).toMatchObject({ state: 'stopped' });
+});
+
+it('hears of no pause of a VM that does not run', async () => {
+  const { daemon, vm } = await boot();
+  await verb(daemon, 'kill');
+  daemon.registry.paused(vm.id, true);
+  expect(daemon.registry.isPaused(vm.id)).toBe(false);
+});
+
 it('refuses a VM that does not run, and a driver that cannot', async () => {
   const { daemon } = await boot({ cannotPause: true });
   await expect(verb(daemon, 'pause')).rejects.toMatchObject({ code: 'unsupported' });

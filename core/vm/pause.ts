@@ -29,17 +29,20 @@ export function pauseVm(ctx: VmContext, ref: string, call: CallContext): Promise
 }
 
 /** Resumes a VM and sets its guest's clock; does nothing to one that is not paused. @throws not_running; unsupported; timeout */
-export function resumeVm(ctx: VmContext, ref: string, call: CallContext): Promise<VmView> {
-  return underLock(ctx, { ref, verb: 'vm.resume', call }, async (record) => {
-    requireUp(ctx, record);
-    pausingDriver(ctx, record);
-    if (ctx.registry.isPaused(record.id)) {
-      await resumeLocked(ctx, record, call.signal);
-      call.stage('clock', `setting the clock of ${record.name}`);
-      await setClock(ctx, record, call);
-    }
-    return viewOf(ctx, ctx.store.vms.get(record.id) ?? record);
+export async function resumeVm(ctx: VmContext, ref: string, call: CallContext): Promise<VmView> {
+  const { record, isResumed } = await underLock(ctx, { ref, verb: 'vm.resume', call }, async (found) => {
+    requireUp(ctx, found);
+    pausingDriver(ctx, found);
+    const wasPaused = ctx.registry.isPaused(found.id);
+    if (wasPaused) await resumeLocked(ctx, found, call.signal);
+    return { record: found, isResumed: wasPaused };
   });
+  if (isResumed) {
+    call.stage('clock', `setting the clock of ${record.name}`);
+    // Without the lock: no other verb waits for a guest that does not answer.
+    await setClock(ctx, record, call);
+  }
+  return viewOf(ctx, ctx.store.vms.get(record.id) ?? record);
 }
 
 /** Lets a paused VM go on, under its lock. @throws unsupported; not_running; timeout */

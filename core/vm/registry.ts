@@ -53,7 +53,8 @@ export function createVmRegistry(deps: VmRegistryDeps): VmRegistry {
     isRunning,
     process: processOf,
     paused(id, isPaused) {
-      if (isPaused && store.vms.get(id) !== undefined) paused.add(id);
+      // A start that fails and a VMM at its end stop CPUs, too, and nothing would clear that.
+      if (isPaused && isRunning(id)) paused.add(id);
       else paused.delete(id);
     },
     isPaused: (id) => paused.has(id),
