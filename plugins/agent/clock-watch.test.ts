@@ -67,6 +67,20 @@ it('looks at one that is due, and tries again a few times', async () => {
   expect(asked).toEqual(['one', 'one', 'one', 'two', 'two', 'two']);
 });
 
+it('asks at once where it is told to, and soon again where that failed', async () => {
+  const { asked, watch, looked, fail } = world();
+  const never = new AbortController().signal;
+  const one = { id: 'one', name: 'one' } as Vm;
+  await watch.now(one, never);
+  await looked();
+  expect(asked).toEqual(['one']);
+  fail(2);
+  await expect(watch.now(one, never)).rejects.toThrow('no answer');
+  await until(() => asked.length === 4, 'the tries after it');
+  await looked();
+  expect(asked).toEqual(['one', 'one', 'one', 'one']);
+});
+
 it("reads the host's clocks", () => {
   const ahead = hostClocks.bootMs() - hostClocks.awakeMs();
   // Read one after the other, and /proc/uptime counts hundredths of a second.

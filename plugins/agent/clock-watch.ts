@@ -15,6 +15,8 @@ export interface ClockWatchDeps {
 export interface ClockWatch {
   /** The VM's clock is looked at soon, a few times if need be. */
   due(vmId: string): void;
+  /** Looks at the VM's clock at once, as `sync` does; where that fails, a few times more soon. */
+  now(vm: Vm, signal: AbortSignal): Promise<void>;
   /** Until the signal fires. */
   run(signal: AbortSignal): Promise<void>;
 }
@@ -55,6 +57,15 @@ export function createClockWatch({ vms, clocks, sync, log, lookMs = defaultLookM
   };
   return {
     due: (vmId) => void due.set(vmId, maxTries),
+    async now(vm, signal) {
+      try {
+        await sync(vm, signal);
+      } catch (error) {
+        // A guest that has just been let go on may be busy with all that waited for it; it is wrong until somebody asks again.
+        due.set(vm.id, maxTries);
+        throw error;
+      }
+    },
     async run(signal) {
       const aheadMs = (): number => clocks.bootMs() - clocks.awakeMs();
       for (let before = aheadMs(); !signal.aborted;) {

@@ -71,7 +71,7 @@ class ExecStream implements SessionStream {
     // A caller that left must not bring the daemon down.
     this.#exit.promise.catch(() => undefined);
     this.#stopWaiting = onAbort(opening.signal, () => {
-      sender.close();
+      sender.giveUp();
       this.opened.reject(cancelled(`command in ${opening.subject}`));
     });
   }

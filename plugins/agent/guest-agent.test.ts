@@ -3,7 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, it, onTestFinished } from 'vitest';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { notRunning } from '../../core/plugin-api.ts';
@@ -184,26 +184,51 @@ it('gives up when told to, names what it waited for, and knows no VM without a l
 });
 
 it('gives a guest up that neither begins a command nor refuses it', async () => {
+  const { frozen, impatient } = await impatientWorld();
+  await impatient.ready(vm, idle);
+  frozen.child.kill('SIGSTOP');
+  expect(await failureOf(impatient.exec(vm, { command: ['true'], env: {}, stdin: false }, idle))).toMatchObject({
+    code: 'timeout', message: expect.stringContaining('the guest of devbox to begin the command') as string,
+  });
+  expect(await failureOf(impatient.dial(vm, { host: '127.0.0.1', port: 1 }, idle))).toMatchObject({ code: 'timeout' });
+  expect(await failureOf(impatient.listen(vm, { host: '*', port: 0 }, { signal: idle, onConnection: () => undefined }))).toMatchObject({
+    code: 'timeout', message: expect.stringContaining('the guest of devbox to listen on *:0') as string,
+  });
+});
+
+it('asks a frozen guest nothing more in the background, and goes on when it has answered', async () => {
+  const { frozen, impatient, sent } = await impatientWorld();
+  const ask = (signal = idle): Promise<string> => impatient.exec(vm, { command: ['udp'], builtin: true, env: {}, stdin: false, background: true }, signal)
+    .then(async (process) => (await collect(process)).stderr, (error: { code: string }) => error.code);
+  await impatient.ready(vm, idle);
+  frozen.child.kill('SIGSTOP');
+  expect(await ask()).toBe('timeout');
+  const before = sent();
+  expect(await Promise.all(Array.from({ length: 20 }, () => ask()))).toEqual(Array.from({ length: 20 }, () => 'timeout'));
+  expect(await ask(AbortSignal.timeout(1))).toBe('cancelled');
+  expect(sent()).toBe(before);
+  frozen.child.kill('SIGCONT');
+  await until(async () => (await ask()).startsWith('usage: agent udp'), 'an answer');
+});
+
+/** An agent of its own, to be stopped, and links that wait for nothing long. */
+async function impatientWorld(): Promise<{ readonly frozen: TestAgent; readonly impatient: AgentLinks; sent(): number }> {
   const frozen = await startTestAgent(program);
+  const opened: Socket[] = [];
   const driver: VmmDriver = {
     driveFormats: ['raw'], consoleLogs: () => [], available: () => Promise.resolve({ ok: true, preference: 1 }),
-    connectAgent: () => openSocket(frozen.socketPath),
+    async connectAgent() {
+      const socket = await openSocket(frozen.socketPath);
+      opened.push(socket);
+      return socket;
+    },
   };
   const vms: Vms = { get: () => vm, list: () => [vm], isRunning: () => true, process: () => undefined, paused() {}, isPaused: () => false, resolve: () => vm, running: () => Promise.resolve(vm), ended() {}, note() {}, rebooted() {}, onChange: () => () => {} };
   const impatient = createGuestAgent({ vms, use, host: { slowdown: 1 }, log: quietLog, driver: () => driver, openLimitMs: 100 });
-  try {
-    await impatient.ready(vm, idle);
-    frozen.child.kill('SIGSTOP');
-    expect(await failureOf(impatient.exec(vm, { command: ['true'], env: {}, stdin: false }, idle))).toMatchObject({
-      code: 'timeout', message: expect.stringContaining('the guest of devbox to begin the command') as string,
-    });
-    expect(await failureOf(impatient.dial(vm, { host: '127.0.0.1', port: 1 }, idle))).toMatchObject({ code: 'timeout' });
-    expect(await failureOf(impatient.listen(vm, { host: '*', port: 0 }, { signal: idle, onConnection: () => undefined }))).toMatchObject({
-      code: 'timeout', message: expect.stringContaining('the guest of devbox to listen on *:0') as string,
-    });
-  } finally {
+  onTestFinished(async () => {
     frozen.child.kill('SIGCONT');
     impatient.closeAll();
     await frozen.stop();
-  }
-});
+  });
+  return { frozen, impatient, sent: () => opened.reduce((sum, socket) => sum + socket.bytesWritten, 0) };
+}

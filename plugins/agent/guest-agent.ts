@@ -2,7 +2,7 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { notRunning, operationFailed, timedOut, vmPaused } from '../../core/plugin-api.ts';
-import type { AgentInfo, GuestAgent, GuestExecRequest, HostInfo, Logger, Vm, VmmDriver, Vms, VmUse } from '../../core/plugin-api.ts';
+import type { AgentInfo, GuestAgent, GuestExecRequest, GuestProcess, HostInfo, Logger, Vm, VmmDriver, Vms, VmUse } from '../../core/plugin-api.ts';
 import { openDial, requestShutdown } from './dial-stream.ts';
 import { openExec } from './exec-stream.ts';
 import { tokenBytes } from './guest-config.ts';
@@ -121,7 +121,11 @@ export function createGuestAgent(deps: AgentDeps): AgentLinks {
     async exec(vm, request, signal) {
       const found = await session(vm, signal);
       const release = request.background === true ? () => undefined : deps.use.hold(vm.id, nameOf(request));
-      const begin = (opening: AbortSignal) => openExec(found.session, request, { subject: vm.name, signal: opening });
+      const begin = async (opening: AbortSignal): Promise<GuestProcess> => {
+        // Who asks again and again would pile up in a frozen guest what it then does all at once.
+        if (request.background === true) await found.session.caughtUp(opening);
+        return openExec(found.session, request, { subject: vm.name, signal: opening });
+      };
       return heldWhile(release, () => openWithin(`the guest of ${vm.name} to begin the command`, signal, begin), ({ exit }) => exit);
     },
     async dial(vm, target, signal) {

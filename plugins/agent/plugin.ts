@@ -33,7 +33,7 @@ export default definePlugin({
     const sync = (vm: Vm, signal: AbortSignal): Promise<void> =>
       syncClock({ agent: links, clocks: hostClocks, log: ctx.log, limitMs: clockMs * host.slowdown }, vm, signal);
     const clocks = createClockWatch({ vms, clocks: hostClocks, sync, log: ctx.log });
-    ctx.provide(GuestAgent, { ...links, syncClock: sync });
+    ctx.provide(GuestAgent, { ...links, syncClock: clocks.now });
     ctx.task('clocks', (signal) => clocks.run(signal));
     ctx.contribute('machine', 'agent.initrd', (machine, { vm }) => ({ ...machine, initrdPath: join(vm.dir, agentFiles.initrd) }));
     ctx.step(seedStep({ kernels: ctx.use(Kernels), host }));

@@ -75,6 +75,12 @@ export class StreamSender implements StreamPort {
     this.send(frameType.close);
     this.#session.forget(this.#id);
   }
+
+  /** The same for a command that the agent has neither begun nor refused. */
+  giveUp(): void {
+    this.send(frameType.close);
+    this.#session.giveUp(this.#id);
+  }
 }
 
 /** Runs `give` when the signal fires; the result takes that back. */

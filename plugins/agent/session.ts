@@ -4,6 +4,7 @@ import { randomBytes } from 'node:crypto';
 import type { Duplex } from 'node:stream';
 import { BangerError, incompatible, operationFailed } from '../../core/plugin-api.ts';
 import type { AgentInfo, Logger } from '../../core/plugin-api.ts';
+import { GivenUp } from './given-up.ts';
 import { agentProtocol, decodeTlv, encodeFrame, encodeHeader, FrameParser, frameType, ProtocolError, tag, TokenScanner } from './wire.ts';
 import type { Frame } from './wire.ts';
 
@@ -70,6 +71,7 @@ export class AgentSession {
   readonly #parser = new FrameParser();
   readonly #scanner: TokenScanner;
   readonly #streams = new Map<number, SessionStream>();
+  readonly #givenUp = new GivenUp();
   #state: State = 'hello';
   #nonce: Buffer = Buffer.alloc(nonceBytes);
   #answer: Buffer = Buffer.alloc(0);
@@ -138,6 +140,16 @@ export class AgentSession {
     this.#streams.delete(stream);
   }
 
+  /** Forgets a command that the agent has neither begun nor refused. */
+  giveUp(stream: number): void {
+    if (this.#streams.delete(stream)) this.#givenUp.add(stream);
+  }
+
+  /** Settles once the agent has answered every command that was given up, the session is lost, or the signal fires. */
+  caughtUp(signal: AbortSignal): Promise<void> {
+    return this.#givenUp.none(signal);
+  }
+
   lostError(cause?: unknown): BangerError {
     return operationFailed(`lost contact with guest agent of ${this.#options.subject}`, { cause });
   }
@@ -162,6 +174,7 @@ export class AgentSession {
     const error = this.lostError(cause);
     const streams = [...this.#streams.values()];
     this.#streams.clear();
+    this.#givenUp.clear();
     this.#info = undefined;
     for (const stream of streams) stream.onLost(error);
     this.#options.onLost(error, closed);
@@ -276,6 +289,7 @@ export class AgentSession {
     }
     if (this.#info === undefined) throw new ProtocolError('The agent spoke before it said what it is');
     const stream = this.#streams.get(frame.stream);
+    if (stream === undefined) this.#givenUp.answered(frame.stream);
     if (stream === undefined && frame.type === frameType.accepted) throw new ProtocolError('The agent gave a connection of no listener');
     // Other frames for a stream that was given up meanwhile crossed that on the way.
     if (stream !== undefined && !stream.onFrame(frame)) this.#streams.delete(frame.stream);
