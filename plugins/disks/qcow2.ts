@@ -99,14 +99,19 @@ function parseHeader(header: Buffer): OverlayHeader {
   return { backingPath: header.toString('utf8', at, at + length) };
 }
 
-/** Extensions follow the header: type, length, data padded to 8 bytes; type 0 ends them. */
+/** Extensions follow the header: type, length, data padded to 8 bytes; type 0 ends them. `undefined`: none, or not one alone, of which QEMU takes the last. */
 function backingFormat(header: Buffer): string | undefined {
   let at = header.readUInt32BE(100);
+  let found: string | undefined;
   while (at + 8 <= header.length) {
     const type = header.readUInt32BE(at);
     const length = header.readUInt32BE(at + 4);
-    if (type === 0 || at + 8 + length > header.length) return undefined;
-    if (type === backingFormatExtension) return header.toString('latin1', at + 8, at + 8 + length);
+    if (type === 0) return found;
+    if (at + 8 + length > header.length) return undefined;
+    if (type === backingFormatExtension) {
+      if (found !== undefined) return undefined;
+      found = header.toString('latin1', at + 8, at + 8 + length);
+    }
     at += 8 + Math.ceil(length / 8) * 8;
   }
   return undefined;

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { createExec } from '../../core/exec.ts';
+import { notFound } from '../../core/plugin-api.ts';
 import type { Exec, ExecOptions, HostInfo, Image, Images, Logger, RecoveryContext, RecoveryFinding, StartContext, Vm, VmRecovery } from '../../core/plugin-api.ts';
 import { rootStep, workStep } from './disks.ts';
 import type { DisksParts } from './disks.ts';
@@ -22,6 +23,8 @@ let vm: Vm;
 let recovery: VmRecovery;
 let ran: string[][];
 let made: string[];
+/** Gone: asking for the image fails. */
+let imageIsGone: boolean;
 const ctx = (): RecoveryContext => ({ made, signal, log });
 const rootFile = (): string => join(vm.dir, 'root.qcow2');
 const workFile = (): string => join(vm.dir, 'work.img');
@@ -46,10 +49,11 @@ beforeEach(async () => {
   for (const path of [dir, vm.dir]) chmodSync(path, 0o711);
   const real = createExec();
   ran = [];
+  imageIsGone = false;
   const exec: Exec = { ...real, run: (program: string, args: readonly string[], options?: ExecOptions) => { ran.push([program, ...args]); return real.run(program, args, options); } };
   const image = { id: 'i', rootfsPath: backing, sizeBytes: 64 * MiB } as Image;
   const parts: DisksParts = {
-    exec, host: { vmUid: () => owner } as unknown as HostInfo, images: { get: () => Promise.resolve(image), ensure: () => Promise.resolve(image) } satisfies Images,
+    exec, host: { vmUid: () => owner } as unknown as HostInfo, images: { get: () => imageIsGone ? Promise.reject(notFound('image', 'i')) : Promise.resolve(image), ensure: () => Promise.resolve(image) } satisfies Images,
   };
   recovery = createRecovery(parts);
   const start = { vm, signal, log, touched: () => Promise.resolve(), waitingFor: () => undefined } as unknown as StartContext;
@@ -113,6 +117,12 @@ describe('a root disk', () => {
     ['a protocol as its image', () => put(rootFile(), 104 + 24, Buffer.from('nbd://host/'))],
     ['an external data file', () => put(rootFile(), 72, Buffer.from([0, 0, 0, 0, 0, 0, 0, 4]))],
     ['a format of its image', () => put(rootFile(), 112, Buffer.from('qco'))],
+    ['a second format of its image', async () => {
+      // In place of the end of extensions, and over the name, which follows.
+      const name = Buffer.from(join(dir, 'rootfs.ext4'));
+      await put(rootFile(), 104 + 16, Buffer.concat([Buffer.from('e2792aca00000005', 'hex'), Buffer.from('qcow2\0\0\0'), Buffer.alloc(8), name]));
+      await put(rootFile(), 8, Buffer.from([0, 0, 0, 0, 0, 0, 0, 104 + 40]));
+    }],
     ['a name beyond its end', () => put(rootFile(), 8, Buffer.from([0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff]))],
   ])('in which a VMM wrote %s is opened by nobody', async (_name, damage) => {
     await damage();
@@ -141,6 +151,14 @@ describe('a root disk', () => {
     chmodSync(dir, 0o700);
     expect((await check())[0]).toMatchObject({ state: 'unknown', text: expect.stringContaining('could not be checked') });
   });
+});
+
+test('an image that is gone keeps nobody from looking at the work disk, and from making it anew', async () => {
+  imageIsGone = true;
+  await truncate(workFile(), 40 * MiB);
+  expect(await check()).toMatchObject([{ subject: 'root disk', state: 'unknown', text: 'No image matches i' }, { subject: 'work disk', state: 'damaged' }]);
+  expect(states(await repair())).toEqual(['unknown', 'repaired']);
+  expect(await repair('root', 'work')).toMatchObject([{ subject: 'root disk', state: 'broken' }, { subject: 'work disk', state: 'repaired', text: expect.stringMatching(/^made anew/) }]);
 });
 
 describe('a work disk', () => {

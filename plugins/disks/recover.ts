@@ -17,14 +17,33 @@ const work = 'work disk';
 export function createRecovery(parts: DisksParts): VmRecovery {
   return {
     resets: { root: 'what the guest changed outside of /root', work: 'everything below /root' },
-    check: async (vm, ctx) => [await checkRoot(parts, vm, ctx), await checkWork(vm, ctx)],
+    check: async (vm, ctx) => [
+      await guarded({ subject: root, failed: 'unknown', ctx }, () => checkRoot(parts, vm, ctx)),
+      await guarded({ subject: work, failed: 'unknown', ctx }, () => checkWork(vm, ctx)),
+    ],
     async repair(vm, { reset }, ctx) {
+      const one = (subject: string, isReset: boolean, look: () => Promise<RecoveryFinding>): Promise<RecoveryFinding> =>
+        guarded({ subject, failed: isReset ? 'broken' : 'unknown', ctx }, look);
+      const [isRoot, isWork] = [reset.includes('root'), reset.includes('work')];
       return [
-        reset.includes('root') ? await resetRoot(parts, vm, ctx) : await repairRoot(parts, vm, ctx),
-        reset.includes('work') ? await resetWork(parts, vm, ctx) : await repairWork(vm, ctx),
+        await one(root, isRoot, () => isRoot ? resetRoot(parts, vm, ctx) : repairRoot(parts, vm, ctx)),
+        await one(work, isWork, () => isWork ? resetWork(parts, vm, ctx) : repairWork(vm, ctx)),
       ];
     },
   };
+}
+
+interface Guarded { readonly subject: string; readonly failed: RecoveryFinding['state']; readonly ctx: RecoveryContext }
+
+/** What fails on one disk keeps nobody from the other. */
+async function guarded({ subject, failed, ctx }: Guarded, look: () => Promise<RecoveryFinding>): Promise<RecoveryFinding> {
+  try {
+    return await look();
+  } catch (error) {
+    if (ctx.signal.aborted) throw error;
+    ctx.log.error({ err: error, subject }, 'looking after a disk failed');
+    return { subject, state: failed, text: isBangerError(error) ? error.message : 'it could not be looked after; the daemon\'s log says why' };
+  }
 }
 
 const resetHint = (vm: Vm, word: string, lost: string): string => `banger vm recover ${vm.name} --reset-${word} makes a fresh one; ${lost} is lost then`;
