@@ -45,6 +45,7 @@ test.each([
   ['a later version\'s', () => ({ ...valid(), version: 2 })],
   ['of negative figures', () => ({ ...valid(), host: { cpuSeconds: -1, rssBytes: 2, threads: 3 } })],
   ['of other types', () => ({ ...valid(), network: { rxBytes: '1', txBytes: 2 } })],
+  ['of a time that is none', () => ({ ...valid(), atMs: 9e15 })],
   ['with more in it', () => ({ ...valid(), more: true })],
   ['a list', () => [valid()]],
   ['much too long', () => ({ ...valid(), pad: 'x'.repeat(20_000) })],

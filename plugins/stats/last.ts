@@ -10,11 +10,13 @@ import type { Figures } from './watched-vm.ts';
 
 const fileName = 'stats.json';
 const maxBytes = 16 * 1024;
+/** The last moment that a Date can be. */
+const maxDateMs = 8.64e15;
 /** In the order of use; beyond this the oldest go, and are read from their files again. */
 const maxKept = 4096;
 
 const fileSchema = z.strictObject({
-  version: z.literal(1), vm: z.string(), atMs: z.number().nonnegative(),
+  version: z.literal(1), vm: z.string(), atMs: z.number().nonnegative().max(maxDateMs),
   host: hostFigures.optional(), guest: guestFigures.optional(), network: networkFigures.optional(), uptimeSeconds: z.number().nonnegative().optional(),
 });
 

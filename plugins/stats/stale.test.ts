@@ -86,3 +86,9 @@ test('it looks again and again until it is told to end', async () => {
   closing.abort();
   await ended;
 });
+
+test('a look that fails is the task\'s failure, which is told and tried again, and no fault of the daemon', async () => {
+  const { deps } = staleWorld([], async () => 'stopped');
+  const vms = { ...deps.vms, list: () => { throw operationFailed('the database cannot be read'); } };
+  await expect(watchStale({ ...deps, vms }, signal)).rejects.toThrow('the database cannot be read');
+});

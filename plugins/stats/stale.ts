@@ -18,6 +18,11 @@ const atOnce = 4;
 
 /** One look at all VMs; settles when the stops that it began have ended. */
 export async function stopStale(deps: StaleDeps, busy: Set<string>, signal: AbortSignal): Promise<void> {
+  await stopEach(deps, findStale(deps, busy), { busy, signal });
+}
+
+/** Those that are stale, and not busy until now. */
+function findStale(deps: StaleDeps, busy: Set<string>): Vm[] {
   const now = deps.now ?? Date.now;
   const isStale = (id: string): boolean => {
     const { lastUsedAt, holds } = deps.use.of(id);
@@ -26,6 +31,11 @@ export async function stopStale(deps: StaleDeps, busy: Set<string>, signal: Abor
   const stale = deps.vms.list().filter((vm) => !busy.has(vm.id) && isStale(vm.id) && deps.vms.process(vm.id) !== undefined);
   // Those that wait their turn too: the next look must not begin them beside this one.
   for (const vm of stale) busy.add(vm.id);
+  return stale;
+}
+
+/** Never rejects. */
+async function stopEach(deps: StaleDeps, stale: Vm[], { busy, signal }: { readonly busy: Set<string>; readonly signal: AbortSignal }): Promise<void> {
   const stopNext = async (): Promise<void> => {
     for (let vm = stale.shift(); vm !== undefined; vm = stale.shift()) {
       if (!signal.aborted) await stopOne(deps, vm, signal);
@@ -49,7 +59,8 @@ export async function watchStale(deps: StaleDeps, signal: AbortSignal): Promise<
   const everyMs = Math.min(30_000, Math.max(250, deps.afterMs / 4));
   const busy = new Set<string>();
   while (!signal.aborted) {
-    void stopStale(deps, busy, signal);
+    // A look that fails is the task's failure; what it finds is stopped beside it.
+    void stopEach(deps, findStale(deps, busy), { busy, signal });
     await delay(everyMs, undefined, { signal }).catch(() => undefined); // the loop's condition ends it
   }
 }
