@@ -23,6 +23,8 @@ interface GuestEnd {
   end(): void;
   /** Takes what waits for it, where it did not read from the beginning. */
   read(): void;
+  /** Bytes that the host has not taken. */
+  unread(): number;
   hungUp: boolean;
 }
 const guests: GuestEnd[] = [];
@@ -58,7 +60,7 @@ function guestProcess(request: GuestExecRequest, isReading: boolean): GuestProce
       head.writeUInt16LE(client, 2);
       stdout.write(Buffer.concat([head, bytes]));
     },
-    raw: (bytes) => void stdout.write(bytes),
+    raw: (bytes) => void stdout.write(bytes), unread: () => stdout.readableLength,
     end: () => exit.resolve({ code: 1 }),
   };
   guests.push(guest);
@@ -204,6 +206,16 @@ test('what is longer than a datagram, or for nobody, is passed over', async () =
   guests[0]!.send(1, Buffer.alloc(65_507, 'x'));
   expect(await answer).toHaveLength(65_507);
   expect([guests[0]!.hungUp, warnings]).toEqual([false, []]);
+});
+
+test('what a guest still says after the end is passed over, and no fault of the daemon', async () => {
+  const { port } = await start();
+  const one = await client();
+  await say(one, port, 'hello');
+  forwards[0]!.close();
+  guests[0]!.send(1, 'late');
+  guests[0]!.raw(Buffer.from([5, 0, 1]));
+  await expect.poll(() => guests[0]!.unread(), limit).toBe(0);
 });
 
 test('closing ends the guest\'s side and frees the port; before it listens, too', async () => {

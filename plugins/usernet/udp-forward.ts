@@ -148,6 +148,8 @@ class UdpForward implements HostListener {
   /** Sends on what is whole, and gives back the rest. */
   #fromGuest(bytes: Buffer): Buffer {
     let at = 0;
+    // It may go on for a while after it was hung up; the socket is gone then, and answers nothing.
+    if (this.#gone.signal.aborted) return Buffer.alloc(0);
     while (bytes.length - at >= headerBytes) {
       const length = bytes.readUInt16LE(at);
       const end = at + headerBytes + length;
@@ -155,7 +157,7 @@ class UdpForward implements HostListener {
       const client = this.#byId.get(bytes.readUInt16LE(at + 2));
       const isRoom = length <= maxDatagram && this.#socket.getSendQueueSize() < maxReplyBytes;
       // An address that does not answer any more is told by the callback, and is no affair of the others.
-      if (client !== undefined && isRoom && !this.#gone.signal.aborted) this.#socket.send(bytes.subarray(at + headerBytes, end), client.port, client.address, () => undefined);
+      if (client !== undefined && isRoom) this.#socket.send(bytes.subarray(at + headerBytes, end), client.port, client.address, () => undefined);
       at = end;
     }
     // A copy: what is kept must not hold the whole chunk.
