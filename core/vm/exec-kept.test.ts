@@ -2,16 +2,20 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { PassThrough } from 'node:stream';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { frameKind } from '../api.ts';
 import type { KeptCommand } from '../api.ts';
-import type { FrameStream } from '../plugin-api.ts';
+import { createKeyedLock } from '../lock.ts';
+import type { FrameStream, GuestProcess, Vm } from '../plugin-api.ts';
+import { memoryLog } from '../../test/support/rpc-fixture.ts';
 import { fakeDriverPlugins } from '../../test/support/fake-driver.ts';
 import { repoRoot } from '../../test/support/source-tree.ts';
 import { bootTestDaemon, makePeer, tempState } from '../../test/support/vm-fixture.ts';
 import type { TestDaemon } from '../../test/support/vm-fixture.ts';
 import { waitFor } from '../../test/support/wait.ts';
-import { parseKept } from './exec-kept.ts';
+import type { VmContext } from './context.ts';
+import { mayRunKept, parseKept } from './exec-kept.ts';
 
 const agent = join(repoRoot, 'dist/native/agent-asan');
 beforeAll(() => {
@@ -118,4 +122,16 @@ describe('parseKept', () => {
   it('takes times beyond a calendar and a cut command as they are', () => {
     expect(parseKept('abc ended 1 999999999999999 999999999999999 0 0 0 0 root a%2')).toMatchObject({ command: ['a%2'], exit: { code: 0 } });
   });
+});
+
+it('keeps nothing of a guest that was given up: neither what it said nor what it goes on to say', async () => {
+  const [stdout, stderr] = [new PassThrough(), new PassThrough()];
+  stdout.write('x'.repeat(1_000));
+  let isHungUp = false;
+  const process: GuestProcess = {
+    stdin: new PassThrough(), stdout, stderr, exit: new Promise(() => undefined), resize: () => undefined, signal: () => undefined, hangup: () => { isHungUp = true; },
+  };
+  const ctx = { locks: createKeyedLock(), agent: () => ({ exec: () => Promise.resolve(process) }), log: memoryLog([]), backgroundLimitMs: 20 } as unknown as VmContext;
+  expect(await mayRunKept(ctx, { id: 'a', name: 'devbox' } as Vm, new AbortController().signal)).toBe(true);
+  expect([isHungUp, stdout.destroyed, stderr.destroyed]).toEqual([true, true, true]);
 });

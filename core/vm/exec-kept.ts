@@ -86,6 +86,9 @@ async function askKeeper(ctx: VmContext, vm: Vm, ask: { readonly request: GuestE
   const gone = Promise.withResolvers<never>();
   const giveUp = (): void => {
     process.hangup();
+    // What it goes on to say is not gathered: a guest may end nothing, and is asked again and again.
+    process.stdout.destroy();
+    process.stderr.destroy();
     gone.reject(limit.aborted ? timedOut(`the guest of ${vm.name} to answer`, limitMs) : cancelled(`command in ${vm.name}`));
   };
   signal.addEventListener('abort', giveUp, { once: true });
