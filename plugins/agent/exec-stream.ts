@@ -119,7 +119,7 @@ class ExecStream implements SessionStream {
       stdin: this.#stdin, stdout: this.#outputs[0], stderr: this.#outputs[1], exit: this.#exit.promise,
       resize: (cols, rows) => sender.send(frameType.resize, sizeBytes(cols, rows)),
       signal: (name) => sender.send(frameType.signal, u32(signalNumber(name))),
-      hangup: () => sender.send(frameType.hangup),
+      hangup: () => sender.hangUp(),
     });
   }
 

@@ -81,6 +81,12 @@ export class StreamSender implements StreamPort {
     this.send(frameType.close);
     this.#session.giveUp(this.#id);
   }
+
+  /** Tells a command that nobody is there any more; its end still counts. */
+  hangUp(): void {
+    this.send(frameType.hangup);
+    this.#session.hungUp(this.#id);
+  }
 }
 
 /** Runs `give` when the signal fires; the result takes that back. */

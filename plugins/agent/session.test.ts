@@ -3,6 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { randomBytes } from 'node:crypto';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import type { GuestProcess } from '../../core/plugin-api.ts';
 import { collect, failureOf, run, testToken, until } from './test-agent.ts';
 import { closeGuests, createGuest, info, openGuest, zeros } from './test-guest.ts';
 import { encodeFrame, FrameParser, frameType, maxPayload, TokenScanner, u32, windowBytes } from './wire.ts';
@@ -175,6 +176,27 @@ function garbageCollector(): () => void {
   setFlagsFromString('--expose-gc');
   return runInNewContext('gc') as () => void;
 }
+
+it('lets a background question wait while the guest ends none of many commands that were hung up', async () => {
+  const guest = await openGuest();
+  const begin = async (id: number): Promise<GuestProcess> => {
+    const opening = run(guest.session, ['true']);
+    guest.pipe.write(encodeFrame(frameType.opened, id, u32(7)));
+    return opening;
+  };
+  for (let id = 1; id <= 17; id += 1) {
+    const { hangup } = await begin(id);
+    hangup();
+    hangup();
+  }
+  let hasWaited = false;
+  const waiting = guest.session.caughtUp(new AbortController().signal).then(() => { hasWaited = true; });
+  await begin(18);
+  expect(hasWaited).toBe(false);
+  guest.pipe.write(encodeFrame(frameType.exit, 3, Buffer.alloc(8)));
+  await waiting;
+  await guest.session.caughtUp(new AbortController().signal);
+});
 
 describe('parts', () => {
   it('finds a token over any border', () => {

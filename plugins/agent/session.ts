@@ -45,6 +45,8 @@ const backoffMs = { first: 100, last: 5000, calmAfter: 30_000 };
 const firstAccepted = 0x8000_0000;
 /** Connections of all listeners of a session together; an agent never has more. */
 const maxAccepted = 224;
+/** Commands that were hung up and have not ended. An agent ends each within 5 s, but those that its kernel cannot. */
+const maxHungUp = 16;
 /** More unsent output than streams can have under way: the other end is not reading. */
 const maxUnsent = 64 * 1024 * 1024;
 
@@ -72,6 +74,7 @@ export class AgentSession {
   readonly #scanner: TokenScanner;
   readonly #streams = new Map<number, SessionStream>();
   readonly #givenUp = new GivenUp();
+  readonly #hungUp = new GivenUp(maxHungUp);
   #state: State = 'hello';
   #nonce: Buffer = Buffer.alloc(nonceBytes);
   #answer: Buffer = Buffer.alloc(0);
@@ -138,6 +141,7 @@ export class AgentSession {
 
   forget(stream: number): void {
     this.#streams.delete(stream);
+    this.#hungUp.answered(stream);
   }
 
   /** Forgets a command that the agent has neither begun nor refused. */
@@ -145,9 +149,15 @@ export class AgentSession {
     if (this.#streams.delete(stream)) this.#givenUp.add(stream);
   }
 
-  /** Settles once the agent has answered every command that was given up, the session is lost, or the signal fires. */
-  caughtUp(signal: AbortSignal): Promise<void> {
-    return this.#givenUp.none(signal);
+  /** The command has been told to end. */
+  hungUp(stream: number): void {
+    if (this.#streams.has(stream)) this.#hungUp.add(stream);
+  }
+
+  /** Settles once the agent has answered every command that was given up and ended most that were hung up, the session is lost, or the signal fires. */
+  async caughtUp(signal: AbortSignal): Promise<void> {
+    await this.#givenUp.none(signal);
+    await this.#hungUp.none(signal);
   }
 
   lostError(cause?: unknown): BangerError {
@@ -175,6 +185,7 @@ export class AgentSession {
     const streams = [...this.#streams.values()];
     this.#streams.clear();
     this.#givenUp.clear();
+    this.#hungUp.clear();
     this.#info = undefined;
     for (const stream of streams) stream.onLost(error);
     this.#options.onLost(error, closed);
@@ -292,7 +303,7 @@ export class AgentSession {
     if (stream === undefined) this.#givenUp.answered(frame.stream);
     if (stream === undefined && frame.type === frameType.accepted) throw new ProtocolError('The agent gave a connection of no listener');
     // Other frames for a stream that was given up meanwhile crossed that on the way.
-    if (stream !== undefined && !stream.onFrame(frame)) this.#streams.delete(frame.stream);
+    if (stream !== undefined && !stream.onFrame(frame)) this.forget(frame.stream);
   }
 
   #onInfo(info: BootInfo): void {
