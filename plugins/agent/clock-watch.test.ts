@@ -81,6 +81,24 @@ it('asks at once where it is told to, and soon again where that failed', async (
   expect(asked).toEqual(['one', 'one', 'one', 'one']);
 });
 
+it('asks one guest once at a time: two that measured the same would both put it right', async () => {
+  const ends: ((fails: boolean) => void)[] = [];
+  const watch = createClockWatch({
+    vms: { get: () => undefined, list: () => [], isRunning: () => true, isPaused: () => false }, clocks: { bootMs: () => 0, awakeMs: () => 0 }, log: quietLog,
+    sync: () => new Promise((resolve, reject) => { ends.push((fails) => fails ? reject(new Error('no answer')) : resolve()); }),
+  });
+  const ask = (id: string): Promise<string> => watch.now({ id, name: id } as Vm, new AbortController().signal).then(() => 'right', () => 'failed');
+  const asked = [ask('one'), ask('one'), ask('two')];
+  await until(() => ends.length === 2, 'one question for each guest');
+  ends[1]!(false);
+  expect(await asked[2]).toBe('right');
+  expect(ends).toHaveLength(2);
+  ends[0]!(true);
+  await until(() => ends.length === 3, 'the next question');
+  ends[2]!(false);
+  expect(await Promise.all(asked)).toEqual(['failed', 'right', 'right']);
+});
+
 it("reads the host's clocks", () => {
   const ahead = hostClocks.bootMs() - hostClocks.awakeMs();
   // Read one after the other, and /proc/uptime counts hundredths of a second.

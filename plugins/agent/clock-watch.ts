@@ -34,7 +34,21 @@ export const hostClocks: HostClocks = {
   awakeMs: () => Number(process.hrtime.bigint()) / 1e6,
 };
 
-export function createClockWatch({ vms, clocks, sync, log, lookMs = defaultLookMs }: ClockWatchDeps): ClockWatch {
+/** One after the other for each VM: two that measure the same before either steps would both step. */
+function oneAtATime(sync: ClockWatchDeps['sync']): ClockWatchDeps['sync'] {
+  const last = new Map<string, Promise<void>>();
+  return (vm, signal) => {
+    const asked = (last.get(vm.id) ?? Promise.resolve()).then(() => sync(vm, signal));
+    // Each question has a limit of its own, so the wait for those before it ends.
+    const over = asked.then(() => undefined, () => undefined).finally(() => { if (last.get(vm.id) === over) last.delete(vm.id); });
+    last.set(vm.id, over);
+    return asked;
+  };
+}
+
+export function createClockWatch(deps: ClockWatchDeps): ClockWatch {
+  const { vms, clocks, log, lookMs = defaultLookMs } = deps;
+  const sync = oneAtATime(deps.sync);
   /** Tries left, by VM id. */
   const due = new Map<string, number>();
   const attempt = async (id: string, signal: AbortSignal): Promise<void> => {
