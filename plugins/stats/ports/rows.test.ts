@@ -20,7 +20,7 @@ const snapshot: ListenerSnapshot = {
 test('one row a port, sorted, with the way there or why there is none', () => {
   const rows = portRows(snapshot, {
     name: 'devbox', unforwarded: [{ protocol: 'tcp', guestPort: 22, why: 'Port 127.70.0.1:22 is busy: sshd (pid 1) listens there' }],
-    forwards: [forward({}), forward({ hostPort: 20_080, guestPort: 80 }), forward({ address: '0.0.0.0', hostPort: 9, guestPort: 9, source: 'published' }), forward({ protocol: 'udp', hostPort: 1, guestPort: 1 })],
+    forwards: [forward({}), forward({ hostPort: 8080, guestPort: 80, source: 'published' }), forward({ hostPort: 20_080, guestPort: 80, guestHost: '10.0.3.15' }), forward({ address: '0.0.0.0', hostPort: 9, guestPort: 9, source: 'published' }), forward({ protocol: 'udp', hostPort: 1, guestPort: 1 })],
   });
   expect(rows).toEqual([
     { protocol: 'tcp', port: 9, addresses: ['127.0.0.1'], endpoint: '127.0.0.1:9' },
@@ -33,9 +33,23 @@ test('one row a port, sorted, with the way there or why there is none', () => {
 
 test('of several ways the one with the guest\'s own port on a loopback address is shown', () => {
   const [all, high, own] = [forward({ address: '0.0.0.0' }), forward({ hostPort: 8080 }), forward({})];
-  const row = { protocol: 'tcp', port: 3000 } as const;
+  const row = { protocol: 'tcp' as const, port: 3000, addresses: ['0.0.0.0'] };
   expect(forwardOf(row, [all, high, own])).toBe(own);
   expect(forwardOf(row, [all, high])).toBe(high);
   expect(forwardOf(row, [all])).toBe(all);
-  expect(forwardOf({ protocol: 'udp', port: 3000 }, [all])).toBeUndefined();
+  expect(forwardOf({ ...row, protocol: 'udp' }, [all])).toBeUndefined();
+});
+
+test.each([
+  ['localhost', ['127.0.0.1'], true], ['localhost', ['::1'], true], ['localhost', ['::'], true], ['127.0.0.1', ['0.0.0.0'], true], ['127.0.0.1', ['::'], true],
+  ['::1', ['0.0.0.0'], false], ['::1', ['::'], true], ['10.0.3.15', ['10.0.3.15'], true], ['10.0.3.15', ['127.0.0.1'], false], ['localhost', ['10.0.3.15', 'fd00::2'], false],
+])('a forward to %s of the guest leads to what listens on %j: %s', (guestHost, addresses, leads) => {
+  const way = forward({ guestHost });
+  expect(forwardOf({ protocol: 'tcp', port: 3000, addresses }, [way])).toBe(leads ? way : undefined);
+});
+
+test('a published port that misses the listener is no endpoint, and that is said', () => {
+  const context = { name: 'devbox', unforwarded: [], forwards: [forward({ hostPort: 8080, guestPort: 80, source: 'published' })] };
+  const [row] = portRows({ more: 0, listeners: [{ protocol: 'tcp', address: '10.0.3.15', port: 80, uid: 0 }] }, context);
+  expect(row).toEqual({ protocol: 'tcp', port: 80, addresses: ['10.0.3.15'], why: '127.70.0.1:8080 leads to localhost of the guest, where nothing listens' });
 });
