@@ -3,7 +3,7 @@ import { unsupported } from '../../core/plugin-api.ts';
 import type { Vm } from '../../core/plugin-api.ts';
 import type { PortForward } from '../usernet/capability.ts';
 import type { Forwards } from '../usernet/forwards.ts';
-import { AutoForwards, maxAuto } from './auto-forwards.ts';
+import { AutoForwards, maxAuto, restMs } from './auto-forwards.ts';
 import { ScriptedListeners, addressOf, fetchText, freePort, limit, listening, log, realForwards, serve, testVm } from './testing/guest.ts';
 
 const retry = { firstMs: 5, lastMs: 20, goodMs: 60_000 };
@@ -178,4 +178,8 @@ test('stopping ends the watch and its forwards, and leaves the others', async ()
   expect([ports(here), here.listeners.watching]).toEqual([[published], 0]);
   here.listeners.say(listening(port));
   expect(ports(here)).toEqual([published]);
+});
+
+test('a guest whose every change is much work waits longer for the next look', () => {
+  expect([0, 5, 30, 100, 60_000].map(restMs)).toEqual([100, 100, 300, 1000, 5000]);
 });

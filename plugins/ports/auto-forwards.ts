@@ -23,7 +23,7 @@ export interface AutoForwardsDeps {
 /** Automatic forwards of a VM at one time. */
 export const maxAuto = 256;
 /** Between two looks at what the guest says: one that opens and closes without end must not occupy the daemon. */
-const pauseMs = 100;
+const rest = { leastMs: 100, mostMs: 5000, share: 10 } as const;
 const defaultRefusedMs = 10_000;
 
 export class AutoForwards {
@@ -92,8 +92,9 @@ export class AutoForwards {
     const { signal } = this.#gone;
     while (this.#isDirty && !signal.aborted) {
       this.#isDirty = false;
+      const began = performance.now();
       if (this.#last !== undefined) await this.#apply(this.#last, signal);
-      await delay(pauseMs, undefined, { signal }).catch(() => undefined); // the end
+      await delay(restMs(performance.now() - began), undefined, { signal }).catch(() => undefined); // the end
     }
   }
 
@@ -162,6 +163,9 @@ export class AutoForwards {
     this.#over = over;
   }
 }
+
+/** After work of so long: the daemon has other guests to work for. */
+export const restMs = (tookMs: number): number => Math.min(rest.mostMs, Math.max(rest.leastMs, tookMs * rest.share));
 
 function isOffer({ source, address, hostPort, guestPort }: PortForward, mine: string): boolean {
   return source !== 'auto' && hostPort === guestPort && (address === mine || address === '0.0.0.0');
