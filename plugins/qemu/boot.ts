@@ -120,10 +120,10 @@ async function undoBoot(ctx: UndoContext, plan: BootPlan, handle: QemuHandle | u
 async function reportEnd(vm: Vm, plan: BootPlan, handle: QemuHandle, deps: BootDeps): Promise<void> {
   if (!existsSync(plan.pidFile)) return;
   const exit = await awaitExit(plan, () => deps.processes.isAlive(handle.shim));
-  const log = consoleBoots(plan.dir).at(-1)?.files.at(-1);
+  const logs = consoleBoots(plan.dir).at(-1)?.files ?? [];
   const { reason, ...more } = await judgeEnd({
     exit, isDiskFull: deps.watcher.isDiskFull(vm.id),
-    console: () => log === undefined ? Promise.resolve('') : readTail(log, consoleTailBytes),
+    console: () => readTail(logs, consoleTailBytes),
     oom: () => lookForOom(exit === undefined ? [handle.process.pid, handle.shim.pid] : [handle.process.pid], handle.oom),
   });
   deps.vms.ended(vm.id, reason, more);

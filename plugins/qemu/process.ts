@@ -109,21 +109,30 @@ export async function endedAtStart(plan: BootPlan, cause?: unknown): Promise<Err
   return operationFailed(`QEMU ended at its start: ${why}`, { cause, hint: log === undefined ? undefined : `the console log is ${log}` });
 }
 
-/** The last bytes of a file as text; empty when there is none. */
-export async function readTail(path: string, bytes: number): Promise<string> {
+/** The last bytes of a log in parts, oldest first, as text; empty when there is none. */
+export async function readTail(paths: readonly string[], bytes: number): Promise<string> {
+  let tail = Buffer.alloc(0);
+  for (const path of paths.toReversed()) {
+    if (tail.length >= bytes) break;
+    tail = Buffer.concat([await readEnd(path, bytes - tail.length), tail]);
+  }
+  return tail.toString('utf8');
+}
+
+async function readEnd(path: string, bytes: number): Promise<Buffer> {
   try {
     const file = await open(path, 'r');
     try {
       const { size } = await file.stat();
       const start = Math.max(0, size - bytes);
       const { buffer, bytesRead } = await file.read(Buffer.alloc(size - start), 0, size - start, start);
-      return buffer.toString('utf8', 0, bytesRead);
+      return buffer.subarray(0, bytesRead);
     } finally {
       await file.close();
     }
   } catch {
     // No log is no words; who asks for them says so.
-    return '';
+    return Buffer.alloc(0);
   }
 }
 
