@@ -1,4 +1,4 @@
-// Who has a port of this host, for the error of a port that is taken (proc(5), /proc/net/tcp and udp).
+// Who has a port of this host, for the error of a port that is taken (proc(5), /proc/net/tcp, tcp6, udp and udp6).
 import { readFileSync, readdirSync, readlinkSync } from 'node:fs';
 
 /** Of a socket that takes what comes: LISTEN, and for UDP CLOSE, which means bound and not connected. */
@@ -6,19 +6,39 @@ const waitingState = { tcp: '0A', udp: '07' } as const;
 
 export interface HostPort { readonly protocol: 'tcp' | 'udp'; readonly address: string; readonly port: number }
 
+/** Another directory or clock is for tests. */
+export interface HolderOptions { readonly proc?: string; readonly now?: () => number }
+
 /** "nginx (pid 812)"; undefined when it cannot be told, as for another user's process. */
-export function findPortHolder(wanted: HostPort, proc = '/proc'): string | undefined {
+export function findPortHolder(wanted: HostPort, { proc = '/proc', now = () => performance.now() }: HolderOptions = {}): string | undefined {
   const inode = findListenInode(wanted, proc);
-  return inode === undefined ? undefined : findSocketOwner(inode, proc);
+  if (inode === undefined) return undefined;
+  const known = owners.get(inode);
+  if (known?.proc === proc && now() - known.atMs < keptMs) return known.name;
+  const name = findSocketOwner(inode, proc);
+  owners.delete(inode);
+  owners.set(inode, { proc, name, atMs: now() });
+  const oldest = owners.keys().next().value;
+  if (owners.size > mostKept && oldest !== undefined) owners.delete(oldest);
+  return name;
 }
 
-/** Inode of the socket that covers address and port. */
+/** By inode. The look at the descriptors of all processes takes 10 to 100 ms, in which nothing else is done, and a guest may want many ports that are taken. */
+const owners = new Map<string, { readonly proc: string; readonly name: string | undefined; readonly atMs: number }>();
+const keptMs = 60_000;
+const mostKept = 1024;
+
+/** Inode of the socket that covers address and port. A socket of IPv6 on all addresses mostly has IPv4's, too. */
 export function findListenInode({ protocol, address, port }: HostPort, proc = '/proc'): string | undefined {
-  const wanted = new Set([hexAddress(address), '00000000']);
-  for (const line of readLines(`${proc}/net/${protocol}`).slice(1)) {
+  const any4 = '0'.repeat(8);
+  const any6 = '0'.repeat(32);
+  const mapped = `${'0'.repeat(16)}FFFF0000`;
+  const own = hexAddress(address);
+  const wanted = new Set([own, any4, mapped + own, mapped + any4, any6]);
+  for (const line of [...readLines(`${proc}/net/${protocol}`).slice(1), ...readLines(`${proc}/net/${protocol}6`).slice(1)]) {
     const [, local = '', , state, , , , , , inode] = line.trim().split(/\s+/);
     const [host = '', hexPort = ''] = local.split(':');
-    const covers = wanted.has(host) || address === '0.0.0.0';
+    const covers = wanted.has(host) || (address === '0.0.0.0' && (host.length === any4.length || host.startsWith(mapped)));
     if (state === waitingState[protocol] && covers && Number.parseInt(hexPort, 16) === port) return inode;
   }
   return undefined;
