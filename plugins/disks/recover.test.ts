@@ -1,7 +1,7 @@
 // Disks that are gone, cut off, overwritten or made hostile, looked at with the real tools.
 import { spawnSync } from 'node:child_process';
 import { chmodSync } from 'node:fs';
-import { mkdir, mkdtemp, open, readFile, readdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readFile, readdir, rm, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -159,6 +159,14 @@ test('an image that is gone keeps nobody from looking at the work disk, and from
   expect(await check()).toMatchObject([{ subject: 'root disk', state: 'unknown', text: 'No image matches i' }, { subject: 'work disk', state: 'damaged' }]);
   expect(states(await repair())).toEqual(['unknown', 'repaired']);
   expect(await repair('root', 'work')).toMatchObject([{ subject: 'root disk', state: 'broken' }, { subject: 'work disk', state: 'repaired', text: expect.stringMatching(/^made anew/) }]);
+});
+
+test('what cannot be looked at is not called gone: nothing is known to be lost', async () => {
+  for (const path of [rootFile(), workFile()]) {
+    await rm(path);
+    await symlink(path, path);
+  }
+  for (const findings of [await check(), await repair()]) expect(states(findings)).toEqual(['unknown', 'unknown']);
 });
 
 describe('a work disk', () => {

@@ -148,9 +148,12 @@ async function resetWork(parts: DisksParts, vm: Vm, ctx: RecoveryContext): Promi
   return { subject: work, state: 'repaired', text: 'made anew and empty; everything that was below /root is lost, the guest seeds it from the image' };
 }
 
-/** Undefined when there is no file of that name. */
+/** Undefined when there is no file of that name; whatever else keeps us from it is no loss. */
 async function fileSize(path: string): Promise<number | undefined> {
-  return stat(path).then((file) => file.isFile() ? file.size : undefined, () => undefined);
+  return stat(path).then((file) => file.isFile() ? file.size : undefined, (error: NodeJS.ErrnoException) => {
+    if (error.code === 'ENOENT') return undefined;
+    throw error;
+  });
 }
 
 /** The magic of the superblock (ext4(5): 0xEF53 at byte 1080), and nothing more of what the guest wrote. */
