@@ -84,12 +84,12 @@ describe('vm port', () => {
   });
   test('list shows forwards, what is not forwarded and why, and notices', async () => {
     answer({ 'vm.port.list': () => ({ vms: [{
-      vm: devbox, address: '127.70.0.1', auto: true, notices: ['744 ports of the guest are not forwarded'],
+      vm: devbox, address: '127.70.0.1', auto: true, notices: ['744 ports of the guest are not forwarded', 'said by the guest: \u202e\u009b2J'],
       forwards: [forward({ source: 'auto' }), forward({ hostPort: 9000, guestPort: 9000, guestHost: '10.0.3.15', source: 'auto' })],
       unforwarded: [{ protocol: 'tcp', guestPort: 22, why: 'busy' }],
     }] }) });
     expect(await banger('vm', 'port', 'list', 'devbox')).toMatchObject({
-      code: 0, err: 'devbox: 744 ports of the guest are not forwarded\n',
+      code: 0, err: 'devbox: 744 ports of the guest are not forwarded\ndevbox: said by the guest: ??2J\n',
       out: 'HOST             GUEST           KIND\n127.70.0.1:3000  3000            auto\n127.70.0.1:9000  10.0.3.15:9000  auto\n-                22              not forwarded: busy\n',
     });
   });

@@ -3,7 +3,7 @@ import type { Handler } from '../command.ts';
 import { wantedVms } from '../figures/wanted.ts';
 import { hostText, tellProblems } from '../port-text.ts';
 import { jsonText } from '../render/json.ts';
-import { table } from '../render/table.ts';
+import { printable, table } from '../render/table.ts';
 
 const handler: Handler = async (ctx) => {
   const { flags, io } = ctx;
@@ -11,7 +11,7 @@ const handler: Handler = async (ctx) => {
   if (refs?.length === 0) return code;
   const result = await (await ctx.daemon()).call('vm.port.list', refs === undefined ? {} : { refs }, { read: true });
   io.out(flags.on('json') ? jsonText(result) : forwardsTable(result.vms, refs?.length !== 1));
-  for (const { vm, notices } of result.vms) for (const notice of notices) io.err(`${vm.name}: ${notice}\n`);
+  for (const { vm, notices } of result.vms) for (const notice of notices) io.err(`${vm.name}: ${printable(notice)}\n`);
   return tellProblems(ctx, result.vms, code);
 };
 export default handler;
