@@ -40,6 +40,14 @@ test('a running VM: figures of the host, of the guest, of disks and of use', asy
   });
 });
 
+test('a disk that cannot be looked at is left out, and hides nothing else', async () => {
+  const world = makeWorld({ disks: { files: async () => [{ id: 'root', path: join(world.dir, 'x'.repeat(300)), virtualBytes: 8e9 }] } });
+  await world.add('devbox');
+  const asked = only(world);
+  (await question(world, 1)).answer();
+  expect(await asked).toMatchObject({ state: 'running', disks: [], host: { threads: expect.any(Number) as number } });
+});
+
 test('percents are of one CPU, once there are two measurements; a guest cannot have used more than it has', async () => {
   let at = 0;
   const world = makeWorld({ times: { now: () => at, monotonicMs: () => at } });

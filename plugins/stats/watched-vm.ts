@@ -97,11 +97,19 @@ export class WatchedVm {
   }
 }
 
-/** What files take on the host; those that are gone are left out. */
+/** What files take on the host; those that are gone, or cannot be looked at, are left out. */
 export function allocated(files: readonly DiskFile[]): readonly VmDiskFigures[] {
   return files.flatMap(({ id, path, virtualBytes }) => {
-    const file = statSync(path, { throwIfNoEntry: false });
+    const blocks = blocksOf(path);
     // stat(2): blocks of 512 bytes, whatever the file system's own are.
-    return file === undefined ? [] : [{ id, allocatedBytes: file.blocks * 512, virtualBytes }];
+    return blocks === undefined ? [] : [{ id, allocatedBytes: blocks * 512, virtualBytes }];
   });
+}
+
+function blocksOf(path: string): number | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.blocks;
+  } catch {
+    return undefined; // a file system in trouble: one disk must not hide what is known of all VMs
+  }
 }
