@@ -41,7 +41,7 @@ async function freePort(): Promise<number> {
   return port;
 }
 const dialed: { vm: string; host: string; port: number }[] = [];
-function forwardsTo(dial?: (signal: AbortSignal) => Promise<Duplex>): Forwards {
+function forwardsTo(dial?: (signal: AbortSignal) => Promise<Duplex>, maxConnections?: number): Forwards {
   dialed.length = 0;
   const agent: Pick<GuestAgent, 'dial' | 'exec'> = {
     exec: () => Promise.reject(operationFailed('no datagrams here')),
@@ -56,7 +56,7 @@ function forwardsTo(dial?: (signal: AbortSignal) => Promise<Duplex>): Forwards {
       });
     },
   };
-  const forwards = createForwards({ agent, use, log, address: () => address, firstOpenPort: () => firstOpen });
+  const forwards = createForwards({ agent, use, log, address: () => address, firstOpenPort: () => firstOpen, ...(maxConnections === undefined ? {} : { maxConnections }) });
   made.push(forwards);
   return forwards;
 }
@@ -187,6 +187,17 @@ test('closing ends listeners and connections, and closing again does nothing', a
   await ended;
   forwards.closeVm(vm('devbox').id);
   await expect(open(port)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
+});
+
+test('a VM has so many connections and no more, over all of its ports', async () => {
+  const forwards = forwardsTo(() => new Promise(() => {}), 3);
+  const ports = [await freePort(), await freePort()];
+  await forwards.replace(vm('devbox'), ports.map((port) => forward(port, 80)));
+  const kept = [await open(ports[0]!), await open(ports[1]!), await open(ports[0]!)];
+  await expect.poll(() => dialed.length, limit).toBe(3);
+  await expect(open(ports[1]!).then(collect)).rejects.toMatchObject({ code: 'ECONNRESET' });
+  expect(dialed).toHaveLength(3);
+  for (const socket of kept) socket.destroy();
 });
 
 test('an address that is not the host\'s is an error with a hint', async () => {

@@ -31,6 +31,8 @@ export interface ForwardsDeps {
   address(vm: Vm): string;
   /** The lowest port that we may listen on. */
   firstOpenPort(): number;
+  /** Of one VM, over all of its ports. @default 1024 */
+  readonly maxConnections?: number;
 }
 
 /** A port of this host from the moment it is asked for. */
@@ -187,7 +189,7 @@ class ForwardTable implements Forwards {
     if (this.#ownHolder(forward) !== undefined) throw this.#busy(forward);
     const { agent, log } = this.#deps;
     const target = (): PortForward => slot.forward;
-    const listener = forward.protocol === 'tcp' ? createTcpForward({ vm, agent, log, connections: entry.connections, joined: () => this.#joined(vm, entry), target })
+    const listener = forward.protocol === 'tcp' ? createTcpForward({ vm, agent, log, connections: entry.connections, maxConnections: this.#deps.maxConnections, joined: () => this.#joined(vm, entry), target })
       : createUdpForward({ vm, agent, log, used: () => this.#deps.use.touch(vm.id), target });
     const ready = listener.listen(forward.address, forward.hostPort);
     const slot: Slot = { vmName: vm.name, forward, listener, ready };

@@ -12,6 +12,8 @@ export interface TcpForwardOptions {
   readonly log: Logger;
   /** Every connection is in here as long as it lives. */
   readonly connections: Set<Socket>;
+  /** So many of these; what comes beyond them is refused. @default 1024 */
+  readonly maxConnections?: number | undefined;
   /** Told when the guest has taken a connection; the result is called when that ends. */
   joined(): () => void;
   /** Asked for each connection: a change counts from the next one on. */
@@ -25,8 +27,8 @@ export interface HostListener {
   close(): void;
 }
 
-/** Per listener; the guest's own limits come first for what is meant. */
-const maxConnections = 1024;
+/** Of a VM, which may have hundreds of listeners; the guest's own limits come first for what is meant. */
+const defaultMaxConnections = 1024;
 const dialTimeoutMs = 15_000;
 
 export function createTcpForward(options: TcpForwardOptions): HostListener {
@@ -34,7 +36,6 @@ export function createTcpForward(options: TcpForwardOptions): HostListener {
   // Half-open: a client may end its side and still wait for the answer. Not paused: what comes before the guest's side is there
   // waits in the socket's bounded buffer, and a client that goes away meanwhile is noticed only by reading.
   const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => meet(socket, options));
-  server.maxConnections = maxConnections;
   return {
     listen: (address, port) => new Promise((resolve, reject) => {
       server.once('error', reject);
@@ -52,7 +53,12 @@ export function createTcpForward(options: TcpForwardOptions): HostListener {
   };
 }
 
-function meet(socket: Socket, { vm, agent, log, connections, target, joined }: TcpForwardOptions): void {
+function meet(socket: Socket, { vm, agent, log, connections, maxConnections = defaultMaxConnections, target, joined }: TcpForwardOptions): void {
+  if (connections.size >= maxConnections) {
+    socket.on('error', () => {});
+    socket.resetAndDestroy();
+    return;
+  }
   const { guestHost, guestPort } = target();
   connections.add(socket);
   const gone = new AbortController();
