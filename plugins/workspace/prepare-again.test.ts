@@ -1,6 +1,6 @@
 // Prepares with this host as the guest: what a prepare that was cut short leaves for the next one, what --clean takes, and what comes back of odd places.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -130,6 +130,20 @@ test.each([{ packed: false }, { packed: true }])('a branch without commits on th
   expect(await prepare()).toBeUndefined();
   expect([git(guest, 'for-each-ref', '--format=%(objectname)', 'refs/heads', 'refs/banger'), git(guest, 'symbolic-ref', 'HEAD')]).toEqual([made, 'refs/heads/fresh']);
   expect(git(guest, 'status', '--porcelain')).toBe(git(host, 'status', '--porcelain'));
+});
+
+test('an edit that a clock behind the host\'s dates as the file that was sent is seen', async () => {
+  writeFileSync(join(host, 'a'), 'A\n');
+  const then = new Date(Date.now() - 2000);
+  utimesSync(join(host, 'a'), then, then);
+  commit(host);
+  expect(await prepare()).toBeUndefined();
+  writeFileSync(join(guest, 'a'), 'B\n');
+  const second = Math.floor(then.getTime() / 1000) + 0.25;
+  utimesSync(join(guest, 'a'), second, second);
+  const { refs: { worktree } } = await here.pull();
+  expect(git(host, 'show', `${worktree}:a`)).toBe('B');
+  expect(git(guest, 'status', '--porcelain')).toBe(' M a');
 });
 
 test('what the guest told its git to skip is work all the same', async () => {

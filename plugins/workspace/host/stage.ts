@@ -17,7 +17,7 @@ import { objectStores } from './odb.ts';
 import type { Repository } from './repository.ts';
 import { gitDirOf, gitPathOf, stagePart } from './stage-part.ts';
 import type { StagedPart } from './stage-part.ts';
-import { checkOut, copyIndex } from './staged-index.ts';
+import { checkOut, copyIndex, makeOlder } from './staged-index.ts';
 import type { TreeEntry } from './trees.ts';
 import { keepTrees, makeTrees, objectId } from './trees.ts';
 import { createTreeWriter } from './tree-writer.ts';
@@ -109,6 +109,8 @@ class Stage {
       }),
       submodule === undefined ? this.#tell({ git, index, tree, ...listed, filters }) : undefined,
     );
+    // Where the guest lacks the filters, a comparison of contents would find every filtered file changed.
+    if (!filters.any) await makeOlder(index);
     return { part, files: listed.files, index: `${gitPathOf(submodule)}/index`, indexDigest: await digestOf(git, repo, index), ...(submodule === undefined ? {} : { submodule }) };
   }
 
