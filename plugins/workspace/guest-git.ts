@@ -1,4 +1,5 @@
 // What git says in the guest: HEAD, branches and index of the workspace and of its submodules, and what of that would lose its name.
+import type { Kept } from './back/kept.ts';
 import { runScript, scriptCode } from './guest/script.ts';
 import { stateScript } from './guest/scripts.ts';
 import type { GuestTarget } from './guest/run.ts';
@@ -12,12 +13,6 @@ export interface GuestGit {
   readonly indexTree?: string;
   /** Branches and the stash by full name; tags by what they tag. */
   readonly refs: ReadonlyMap<string, string>;
-}
-/** Whether work of this VM is already safe in the host's repository. */
-export interface Kept {
-  head(commit: string): Promise<boolean>;
-  path(path: string, blobId: string): Promise<boolean>;
-  index(treeId: string): Promise<boolean>;
 }
 export interface GuestPlace extends GuestTarget { readonly guestPath: string; readonly opId: string; readonly limitMs: number }
 

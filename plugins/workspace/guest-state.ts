@@ -1,11 +1,12 @@
 // What the guest has where a workspace goes: whether it may be written over, and what of it would be lost.
 import { BangerError } from '../../core/plugin-api.ts';
+import type { Kept } from './back/kept.ts';
 import { isAsSent } from './changes.ts';
 import type { Manifest, ManifestEntry } from './manifest.ts';
 import { checkTree } from './guest/tree.ts';
 import type { Differing, Expected } from './guest/tree.ts';
 import { lostHistory, movedHead, readGuestGit, shownGitPath } from './guest-git.ts';
-import type { GuestPart, GuestPlace, Kept } from './guest-git.ts';
+import type { GuestPart, GuestPlace } from './guest-git.ts';
 import { blobsScript } from './guest/scripts.ts';
 import { runScript } from './guest/script.ts';
 import type { Stamp, WorkspaceRecord } from './schema.ts';

@@ -1,30 +1,23 @@
 // Prepares with this host as the guest: what a prepare that was cut short leaves for the next one, what --clean takes, and what comes back of odd places.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { gitEnvironment } from '../../test/support/repo-script.ts';
-import { repoRoot } from '../../test/support/source-tree.ts';
-import { workspaceHere } from './testing/here.ts';
+import { eachHere } from './testing/each-here.ts';
 import type { Here } from './testing/here.ts';
 
 let dir: string;
 let here: Here;
 let host: string;
 let guest: string;
-beforeAll(() => {
-  execFileSync('sh', [join(repoRoot, 'scripts/build-native.sh')], { cwd: repoRoot });
-}, 120_000);
-beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'banger-prepare-'));
-  here = workspaceHere(dir);
+eachHere((made, its) => {
+  [here, dir] = [made, its];
   [host, guest] = [join(here.dir, 'project'), join(here.guestDir, 'project')];
   git(dir, 'init', '-q', '-b', 'main', host);
   for (const name of ['a', 'b']) writeFileSync(join(host, name), `${name}\n`);
   commit(host);
 });
-afterEach(() => rmSync(dir, { recursive: true }));
 
 const git = (at: string, ...args: readonly string[]): string =>
   execFileSync('git', ['-C', at, ...args], { env: gitEnvironment(), encoding: 'utf8', stdio: ['pipe', 'pipe', 'pipe'] }).trimEnd();

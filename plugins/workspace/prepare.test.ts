@@ -1,30 +1,23 @@
 // Prepares with this host as the guest: what of the guest is refused, kept, or given up when told to.
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { beforeEach, describe, expect, test } from 'vitest';
 import { gitEnvironment } from '../../test/support/repo-script.ts';
-import { repoRoot } from '../../test/support/source-tree.ts';
 import { waitFor } from '../../test/support/wait.ts';
 import { lockOptions } from './deps.ts';
-import { workspaceHere } from './testing/here.ts';
+import { eachHere } from './testing/each-here.ts';
 import type { Here } from './testing/here.ts';
 
 let dir: string;
 let here: Here;
 let host: string;
 let guest: string;
-beforeAll(() => {
-  execFileSync('sh', [join(repoRoot, 'scripts/build-native.sh')], { cwd: repoRoot });
-}, 120_000);
-beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'banger-prepare-'));
-  here = workspaceHere(dir);
+eachHere((made, its) => {
+  [here, dir] = [made, its];
   [host, guest] = [join(here.dir, 'project'), join(here.guestDir, 'project')];
   makeRepo(host);
 });
-afterEach(() => rmSync(dir, { recursive: true }));
 
 function git(at: string, ...args: readonly string[]): string {
   return execFileSync('git', ['-C', at, '-c', 'protocol.file.allow=always', ...args], { env: gitEnvironment(), encoding: 'latin1', stdio: ['pipe', 'pipe', 'pipe'] }).trimEnd();

@@ -1,7 +1,7 @@
 // The repositories of a workspace that a prepare may write over: what was sent of each, and what is about to be.
 import type { Exec, Vm } from '../../core/plugin-api.ts';
 import { keptIn } from './back/kept.ts';
-import type { Kept } from './guest-git.ts';
+import type { Kept } from './back/kept.ts';
 import type { Suspect } from './guest-state.ts';
 import { toBytes } from './host/bytes.ts';
 import type { Staged, StagedSubmodule } from './host/stage.ts';
