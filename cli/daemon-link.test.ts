@@ -1,5 +1,6 @@
 // Finding, starting and replacing the daemon, with the built CLI in an installation of its own whose bangerd is a script of ours.
 import { chmodSync, cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { FakeDaemon } from './testing/fake-daemon.ts';
@@ -64,6 +65,16 @@ test('CLIs at the same moment end with one daemon, detached in a session of its 
   const [pid] = pids;
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ');
   expect(Number(fields[3])).toBe(pid); // session id
+});
+
+test('a daemon that was killed a moment ago takes connections and breaks them: it is as none', async () => {
+  const dying = createServer((socket) => {
+    dying.close();
+    socket.destroy();
+  });
+  await new Promise<void>((resolve) => dying.listen(home.socket, resolve));
+  expect(await banger('vm', 'list', '-q')).toMatchObject({ code: 0, err: '', out: expect.stringContaining('aaaaaaaaaaaa') as string });
+  expect(starts()).toHaveLength(1);
 });
 
 test('a newer CLI replaces an idle older daemon without a word', async () => {

@@ -86,7 +86,7 @@ export class DaemonLink implements Daemon {
   }
 
   async #agree(): Promise<void> {
-    const theirs = await sayHello(this.#client);
+    const theirs = await this.#meet();
     const mine = buildInfo();
     if (isNewerBuild(mine, theirs)) {
       if (theirs.idle && this.#options.start !== false) return this.#replace();
@@ -100,19 +100,20 @@ export class DaemonLink implements Daemon {
     const gone = whenClosed(this.#client);
     await this.#client.call('shutdown', {}, { timeoutMs: helloTimeoutMs }).catch(ignoreLostConnection);
     await gone;
-    const theirs = await this.#meetNext();
+    this.#client = await connectOrStart(this.paths, this.#options);
+    const theirs = await this.#meet();
     if (major(theirs.protocol) !== major(protocolVersion)) throw wrongProtocol(theirs.protocol);
   }
 
-  /** The ending daemon may still take connections for a moment, and then breaks them. */
-  async #meetNext(): Promise<HelloResult> {
+  /** A daemon that ends, or was killed, may still take connections for a moment, and then breaks them: it is as none. */
+  async #meet(): Promise<HelloResult> {
     for (let attempt = 1; ; attempt++) {
-      this.#client = await connectOrStart(this.paths, this.#options);
       try {
         return await sayHello(this.#client);
       } catch (error) {
         if (attempt === 5) throw error;
         ignoreLostConnection(error);
+        this.#client = await connectOrStart(this.paths, this.#options);
       }
     }
   }

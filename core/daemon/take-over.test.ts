@@ -24,9 +24,30 @@ test('waits for a daemon that ends', async () => {
 test('gives way at once to one that serves', async () => {
   const held = lockStateDir(dir);
   const socket = join(dir, 'sock');
-  const server = createServer((client) => client.destroy()).listen(socket);
+  const server = createServer((client) => client.once('data', () => client.end('{}\n'))).listen(socket);
   await new Promise((resolve) => server.once('listening', resolve));
   await expect(takeStateDir({ stateDir: dir, socket })).rejects.toMatchObject({ code: 'busy' });
   server.close();
   held.release();
+});
+
+test('gives way to one that is stopped and takes connections', async () => {
+  const held = lockStateDir(dir);
+  const socket = join(dir, 'sock');
+  const server = createServer({ pauseOnConnect: true }, (client) => void client.on('error', () => undefined)).listen(socket);
+  await new Promise((resolve) => server.once('listening', resolve));
+  await expect(takeStateDir({ stateDir: dir, socket })).rejects.toMatchObject({ code: 'busy' });
+  server.close();
+  held.release();
+});
+
+test('waits for one that was killed: it takes connections until its last thread is gone, and breaks them', async () => {
+  const held = lockStateDir(dir);
+  const socket = join(dir, 'sock');
+  const server = createServer((client) => {
+    client.destroy();
+    server.close(() => held.release());
+  }).listen(socket);
+  await new Promise((resolve) => server.once('listening', resolve));
+  (await takeStateDir({ stateDir: dir, socket })).release();
 });

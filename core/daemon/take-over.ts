@@ -8,6 +8,7 @@ import type { StateLock } from '../store/database.ts';
 
 const limitMs = 30_000;
 const retryMs = 50;
+const answerMs = 1000;
 
 /** @throws busy when another daemon serves, or does not end within 30 s */
 export async function takeStateDir(paths: Pick<Paths, 'stateDir' | 'socket'>): Promise<StateLock> {
@@ -23,13 +24,22 @@ export async function takeStateDir(paths: Pick<Paths, 'stateDir' | 'socket'>): P
   }
 }
 
+/**
+ * Whether a daemon says a byte, or keeps the connection for longer than one that ends would.
+ *
+ * To connect is not enough: one that was killed takes connections until its last thread is gone.
+ */
 function answers(socketPath: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connectSocket(socketPath);
-    socket.on('connect', () => {
+    const settle = (serves: boolean): void => {
       socket.destroy();
-      resolve(true);
-    });
-    socket.on('error', () => resolve(false));
+      resolve(serves);
+    };
+    socket.setTimeout(answerMs, () => settle(true));
+    socket.on('connect', () => socket.write('{"jsonrpc":"2.0","id":1,"method":"ping","params":{}}\n'));
+    socket.on('data', () => settle(true));
+    socket.on('error', () => settle(false));
+    socket.on('close', () => settle(false));
   });
 }

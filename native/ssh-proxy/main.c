@@ -5,8 +5,7 @@
 #include <signal.h>
 #include <string.h>
 
-// A daemon that has just started first finds its VMs again.
-enum { ANSWER_LIMIT_MS = 10000, FIRST_ANSWER_LIMIT_MS = 30000, MAX_HOST = 255 };
+enum { MAX_HOST = 255 };
 
 static const char usage[] = "usage: ssh-proxy [--fdpass] [--start LAUNCHER [--env NAME=VALUE]...] SOCKET HOST";
 
@@ -32,9 +31,7 @@ int main(int argc, char **argv) {
   // A reader that is gone is told by write, not by a signal.
   signal(SIGPIPE, SIG_IGN);
   struct proxy_options options = parse(argc, argv);
-  bool started;
-  int fd = gate_connect(&options, &started);
-  gate_ask(fd, options.host, started ? FIRST_ANSWER_LIMIT_MS : ANSWER_LIMIT_MS);
+  int fd = gate_open(&options);
   set_nonblocking(fd, false);
   if (options.fdpass) pass_fd(1, fd);
   else relay(fd);

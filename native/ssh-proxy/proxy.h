@@ -31,10 +31,9 @@ bool wait_ready(int fd, short events, int64_t deadline_ms);
 void set_nonblocking(int fd, bool on);
 
 // gate.c
-/// Connects to the daemon's gate, starting the daemon when nobody listens and `launcher` is set. Does not return without a connection.
-int gate_connect(const struct proxy_options *options, bool *started);
-/// Names the VM and takes the answer line, and not a byte more. Does not return when the gate refuses.
-void gate_ask(int fd, const char *host, int64_t limit_ms);
+/// A connection to the VM: connects to the daemon's gate (starting the daemon when nobody listens and `launcher` is set), names the VM
+/// and takes the answer line, and not a byte more. Does not return without a connection, nor when the gate refuses.
+int gate_open(const struct proxy_options *options);
 
 // start.c
 /// Runs `launcher daemon start`, as an argument array, and waits for its end. Does not return when it fails.

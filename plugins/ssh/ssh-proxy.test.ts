@@ -221,6 +221,17 @@ describe('the launcher', () => {
     expect(await run(['--start', launcher('echo "banger: started" >&2; exit 1'), socketPath, 'devbox.vm'])).toMatchObject({ code: 255, err: 'banger: started\n' });
   });
 
+  test.each([['before it is asked', (socket: Socket) => void socket.destroy()], ['with the request unread', (socket: Socket) => void setTimeout(() => socket.destroy(), 50)]])(
+    'is run for a daemon that dies %s', async (_, die) => {
+      // Killed, it lets others connect until its last thread is gone, and then breaks their connections.
+      const dying = createServer({ pauseOnConnect: true }, (socket) => {
+        dying.close();
+        die(socket);
+      });
+      await new Promise<void>((resolve) => dying.listen(socketPath, resolve));
+      expect(await run(['--start', launcher('echo "banger: started" >&2; exit 1'), socketPath, 'devbox.vm'])).toMatchObject({ code: 255, err: 'banger: started\n' });
+    });
+
   test('that fails has had its say', async () => {
     const { code, out, err } = await run(['--start', launcher('echo out; echo "banger: it is broken" >&2; exit 3'), socketPath, 'devbox.vm']);
     expect([code, out.length, err]).toEqual([255, 0, 'banger: it is broken\n']);
