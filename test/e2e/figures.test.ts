@@ -1,5 +1,6 @@
 // Figures of real guests, compared with what the kernels of host and guest say themselves.
 import { readFileSync, statSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { VmStats } from '../../core/api.ts';
@@ -173,5 +174,30 @@ describe('the stop of a VM that nobody uses', () => {
     session.kill('SIGTERM');
     await waitFor('the stop of the other one', async () => (await host.vm('busy')).state === 'stopped');
     expect(host.log().split('\n').filter((line) => line.includes('stopped: unused for 3 s'))).toHaveLength(2);
+  });
+
+  test('does not come while a detached command runs, nor while a connection to a published port is open', async () => {
+    const twiceTheLimit = (): Promise<true> => {
+      const end = performance.now() + 6000;
+      return waitFor('twice the limit', () => performance.now() > end);
+    };
+    const holds = async (): Promise<readonly string[]> => (await oneOf(host, 'serving')).use.holds;
+    await host.ok(['vm', 'run', '--name', 'serving', '-d', '--publish', '7000:7000', '--no-auto-ports']);
+    await host.ok(['vm', 'exec', '-d', 'serving', '--', 'sh', '-c', 'echo $$ >/run/command.pid; exec sleep 600']);
+    await twiceTheLimit();
+    expect(await holds()).toEqual([expect.stringContaining('sh') as string]);
+    const server = 'import socket; s = socket.create_server(("0.0.0.0", 7000)); c, _ = s.accept(); c.sendall(b"in"); c.recv(1)';
+    await inGuest(host, 'serving', `setsid python3 -c '${server}' >/dev/null 2>&1 </dev/null &`);
+    const { address } = (await host.vm('serving')).sections['usernet'] as { address: string };
+    const socket = await waitFor('the server', () => new Promise<Socket | undefined>((resolve) => {
+      const one = connect({ host: address, port: 7000 }).on('error', () => undefined).on('close', () => resolve(undefined));
+      one.once('data', () => resolve(one));
+    }));
+    await inGuest(host, 'serving', 'kill $(cat /run/command.pid)');
+    await waitFor('the connection alone to be left', async () => (await holds()).join() === 'connections to its ports');
+    await twiceTheLimit();
+    expect(await holds()).toEqual(['connections to its ports']);
+    socket.destroy();
+    await waitFor('its stop', async () => (await host.vm('serving')).state === 'stopped');
   });
 });

@@ -13,7 +13,8 @@ let host: Host;
 const running: ChildProcess[] = [];
 beforeAll(async () => {
   host = await makeHost();
-  await host.ok(['vm', 'run', '--name', 'seen', '-d']);
+  // The daemon would follow its ports beside us.
+  await host.ok(['vm', 'run', '--name', 'seen', '--no-auto-ports', '-d']);
 });
 afterAll(async () => {
   for (const child of running) child.kill('SIGKILL');
