@@ -17,8 +17,19 @@ export function processState(pid: number): string {
   return stat === '' ? 'X' : (stat.slice(stat.lastIndexOf(')') + 2)[0] ?? 'X');
 }
 
-/** Whether a process lives; zombies do not. */
-export const isLive = (pid: number): boolean => !['X', 'Z'].includes(processState(pid));
+/** Whether a process lives; zombies do not, unless threads of theirs, which keep its files and sockets open, have yet to end. */
+export function isLive(pid: number): boolean {
+  const state = processState(pid);
+  return state === 'Z' ? hasThreads(pid) : state !== 'X';
+}
+
+function hasThreads(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length > 1;
+  } catch {
+    return false; // reaped meanwhile
+  }
+}
 
 /** Live processes whose `BANGER_MARK` begins with the prefix. */
 export function markedProcesses(prefix: string): MarkedProcess[] {
