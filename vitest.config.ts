@@ -11,6 +11,8 @@ export default defineConfig({
           name: 'unit',
           include: ['core/**/*.test.ts', 'plugins/**/*.test.ts', 'cli/**/*.test.ts', 'native/**/*.test.ts', 'guest/**/*.test.ts', 'test/architecture/**/*.test.ts', 'test/docs/**/*.test.ts', 'test/support/**/*.test.ts'],
           exclude,
+          // Much of a test is waiting for git and programs: a core less, as is the default, leaves one of two idle.
+          maxWorkers: '100%',
           testTimeout: 60_000,
           hookTimeout: 60_000,
         },
@@ -22,6 +24,7 @@ export default defineConfig({
           include: ['test/e2e/**/*.test.ts', 'smoke/**/*.test.ts'],
           exclude,
           fileParallelism: false,
+          maxConcurrency: 2,
           testTimeout: 300_000,
           hookTimeout: 900_000,
           globalSetup: ['test/support/e2e-setup.ts'],

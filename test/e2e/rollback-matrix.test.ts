@@ -11,7 +11,8 @@ for (const setup of setups) {
   // Steps that make nothing on the host have nothing to leave behind; the fake driver covers all, real QEMU those that touch it.
   const rows = steps.filter((step) => setup.driver === 'fake' || step.makes.length > 0).map((step) => step.name);
 
-  describe(`${setup.driver} driver`, () => {
+  // Each case has a host of its own, and a guest takes one of two cores.
+  describe.concurrent(`${setup.driver} driver`, () => {
     test('has steps to test', () => {
       expect(rows.length).toBeGreaterThan(setup.driver === 'fake' ? 1 : 4);
     });
