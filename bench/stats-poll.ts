@@ -81,15 +81,18 @@ async function watchLoop(host: Host): Promise<Measured> {
 async function metrics(host: Host): Promise<Record<string, unknown>> {
   const client = await host.rpc();
   let bytes = 0;
-  const metricsText = await repeat(10, async () => {
+  const ask = (): Promise<number> => timed(async () => { bytes = (await client.call('stats.metrics', {})).text.length; });
+  // By itself: the daemon's code is not yet compiled then.
+  const metricsTextFirstMs = await ask();
+  const metricsText = await repeat(30, async () => {
     // The daemon keeps a text for a second.
     await delay(1100);
-    return timed(async () => { bytes = (await client.call('stats.metrics', {})).text.length; });
+    return ask();
   });
   const statsOfAllWithoutWait = await repeat(10, async () => { await client.call('vm.stats', { wait: false }); });
   const statsOfAll = await repeat(5, async () => { await client.call('vm.stats', {}); });
   client.close();
-  return { metricsText, metricsBytes: bytes, statsOfAllWithoutWait, statsOfAll };
+  return { metricsTextFirstMs, metricsText, metricsBytes: bytes, statsOfAllWithoutWait, statsOfAll };
 }
 
 const many = await manyVms();

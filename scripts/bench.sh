@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 sh scripts/setup.sh --tests >&2
 export PATH="$PWD/node_modules/.bin:$PATH"
 mkdir -p bench/results
-names=${*:-"rpc-ping cli-start vm-list records exec-stop vm-run ssh copy workspace forward"}
+names=${*:-"rpc-ping cli-start vm-list records exec-stop vm-run ssh copy workspace stats-poll forward"}
 for name in $names; do
   node "bench/$name.ts" | tee "bench/results/$name.json"
 done
