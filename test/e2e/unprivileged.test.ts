@@ -4,10 +4,12 @@ import { chmodSync, chownSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmS
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import type { VmPortsResult } from '../../core/api.ts';
 import { assetsDir } from '../support/guest-assets.ts';
 import { makeHost } from '../support/host.ts';
 import { markedProcesses } from '../support/processes.ts';
 import { repoRoot } from '../support/source-tree.ts';
+import { waitFor } from '../support/wait.ts';
 
 const isRoot = process.getuid?.() === 0;
 const statusField = (pid: number, field: string): string => new RegExp(`^${field}:[ \\t]*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? '';
@@ -30,7 +32,7 @@ test('as root the VMM runs as an unprivileged uid without capabilities', async (
   }
 });
 
-test('a whole vm run --rm as an ordinary user with a home of its own', async (ctx) => {
+test('a whole vm run --rm as an ordinary user with a home of its own, and a port of a guest that this user may not listen on', async (ctx) => {
   if (!isRoot) ctx.skip('needs root to become another user; the other tests already run as an ordinary one');
   const uid = 64_123;
   const home = mkdtempSync(join(tmpdir(), 'banger-user-'));
@@ -49,15 +51,22 @@ test('a whole vm run --rm as an ordinary user with a home of its own', async (ct
     chownSync(tun, 0, 0);
     // /dev/net/tun is 0666 on a stock Debian; a private mount gives this user that, whatever this host has.
     const script = 'mount --bind "$1" /dev/net/tun && shift && exec "$@"';
-    const result = spawnSync('unshare', ['--mount', 'sh', '-c', script, 'sh', tun, 'setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups',
-      join(home, 'banger', 'bin', 'banger'), 'vm', 'run', '--rm', '--init', 'agent', '--memory', '512', '--', 'sh', '-c', 'id -u; ip route'],
-    { env: { PATH: process.env['PATH'], HOME: home, LANG: 'C.UTF-8' }, encoding: 'utf8', timeout: 180_000, cwd: home });
-    expect(result.stderr).not.toMatch(/banger: /);
-    expect(result.status).toBe(0);
-    expect(result.stdout).toMatch(/^0\ndefault via /);
-    const stop = spawnSync('setpriv', [`--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', join(home, 'banger', 'bin', 'banger'), 'daemon', 'stop'],
-      { env: { PATH: process.env['PATH'], HOME: home }, encoding: 'utf8', timeout: 60_000, cwd: home });
-    expect(stop.status, stop.stderr).toBe(0);
+    const asUser = (...words: string[]): string => {
+      const { status, stdout, stderr } = spawnSync('unshare', ['--mount', 'sh', '-c', script, 'sh', tun, 'setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups',
+        join(home, 'banger', 'bin', 'banger'), ...words], { env: { PATH: process.env['PATH'], HOME: home, LANG: 'C.UTF-8' }, encoding: 'utf8', timeout: 180_000, cwd: home });
+      expect([status, stderr], words.join(' ')).toEqual([0, expect.not.stringMatching(/banger: /)]);
+      return stdout;
+    };
+    const small = ['--init', 'agent', '--memory', '512'];
+    expect(asUser('vm', 'run', '--rm', ...small, '--', 'sh', '-c', 'id -u; ip route')).toMatch(/^0\ndefault via /);
+    asUser('vm', 'run', '-d', '--name', 'web', ...small);
+    asUser('vm', 'exec', '-d', 'web', '--', 'python3', '-m', 'http.server', '80');
+    const { endpoint } = await waitFor('the endpoint', () =>
+      (JSON.parse(asUser('vm', 'ports', 'web', '--json')) as VmPortsResult).vms[0]!.ports!.find((one) => one.port === 80 && one.endpoint !== undefined));
+    expect(endpoint).toMatch(/:20080$/);
+    expect((await fetch(`http://${endpoint!}/`, { signal: AbortSignal.timeout(10_000) })).status).toBe(200);
+    asUser('vm', 'delete', 'web');
+    asUser('daemon', 'stop');
     const mine = markedProcesses('').filter((p) => { try { return statusField(p.pid, 'Uid').startsWith(`${uid}\t`); } catch { return false; } });
     expect(mine).toEqual([]);
   } finally {
