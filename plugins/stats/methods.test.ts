@@ -184,6 +184,21 @@ test('health and ping: well, short of something, silent, not running', async () 
   ]);
 });
 
+test('health does not call a guest well that there was no room to ask', async () => {
+  const world = makeWorld({ limitMs: 300 });
+  const { 'vm.health': health } = methodsOf(world);
+  const vm = await world.add('well');
+  const first = health.handler({ refs: ['well'] }, makeCall({ log: nullLog }));
+  (await question(world, 1)).answer();
+  expect((await first).health[0]).toMatchObject({ healthy: true });
+  for (let n = 0; n < 64; n += 1) await world.add(`freezing${n}`);
+  const others = world.watch.all().filter((one) => one.vm.id !== vm.id).map((one) => world.watch.questions.ask(one));
+  const { health: [second] } = await health.handler({ refs: ['well'] }, makeCall({ log: nullLog }));
+  expect(second).toMatchObject({ state: 'running', healthy: false, reason: 'it was not asked: too many others were waited for' });
+  expect(second).not.toHaveProperty('answeredMs');
+  await Promise.all(others);
+});
+
 function makeDir(): string {
   return makeWorld().dir;
 }
