@@ -3,6 +3,7 @@ import { isBangerError } from '../../core/plugin-api.ts';
 import type { Vm } from '../../core/plugin-api.ts';
 import type { AskOptions } from './guest/ask.ts';
 import type { GuestFigures } from './guest/stat.ts';
+import { Lane } from './lane.ts';
 import type { WatchedVm } from './watched-vm.ts';
 
 export interface QuestionDeps {
@@ -126,26 +127,6 @@ async function settlesWithin(work: Promise<void>, waitMs: number): Promise<boole
   const outcome = await Promise.race([work.then(() => true), late.promise]);
   clearTimeout(timer);
   return outcome;
-}
-
-/** Runs so many at once; the others wait their turn in order. Work must not reject. */
-class Lane {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-  constructor(width: number) {
-    this.#free = width;
-  }
-  async run(work: () => Promise<void>): Promise<void> {
-    if (this.#free > 0) this.#free -= 1;
-    else await new Promise<void>((resolve) => { this.#waiting.push(resolve); });
-    try {
-      await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free += 1;
-      else next();
-    }
-  }
 }
 
 const silence = (limitMs: number): string => `its guest agent did not answer within ${Math.round(limitMs / 100) / 10} s`;
