@@ -47,6 +47,8 @@ export interface VmStats {
   readonly state: 'running' | 'paused' | 'stopped';
   /** RFC 3339: when the figures were taken. */
   readonly at: string;
+  /** The same of what the guest told (`guest`, `network`): a guest that fell silent told it long before. */
+  readonly guestAt?: string;
   /** The last that was known of a VM that does not run. */
   readonly stale: boolean;
   readonly host?: VmHostFigures;

@@ -117,7 +117,8 @@ export const VmUse = capability<VmUse>('vm-use@1');
 /** Ends VMs that nobody uses, as `vm.stop` does, under the VM's lock. */
 export interface VmTeardown {
   /**
-   * Looks once more with the lock in hand: `in use` when it was used since, is held, its guest runs a detached command, or cannot say whether it does.
+   * Looks once more with the lock in hand: `in use` when it was used since, is held, its guest runs a detached command or ran one in that time, or cannot say
+   * whether it does.
    * Does not wait for a lock that another verb holds: that is a use.
    */
   stopUnused(id: string, options: { readonly unusedForMs: number; readonly signal: AbortSignal }): Promise<'stopped' | 'in use' | 'not running'>;

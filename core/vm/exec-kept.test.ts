@@ -15,7 +15,7 @@ import { bootTestDaemon, makePeer, tempState } from '../../test/support/vm-fixtu
 import type { TestDaemon } from '../../test/support/vm-fixture.ts';
 import { waitFor } from '../../test/support/wait.ts';
 import type { VmContext } from './context.ts';
-import { mayRunKept, parseKept } from './exec-kept.ts';
+import { keptWithin, parseKept } from './exec-kept.ts';
 
 const agent = join(repoRoot, 'dist/native/agent-asan');
 beforeAll(() => {
@@ -132,6 +132,6 @@ it('keeps nothing of a guest that was given up: neither what it said nor what it
     stdin: new PassThrough(), stdout, stderr, exit: new Promise(() => undefined), resize: () => undefined, signal: () => undefined, hangup: () => { isHungUp = true; },
   };
   const ctx = { locks: createKeyedLock(), agent: () => ({ exec: () => Promise.resolve(process) }), log: memoryLog([]), backgroundLimitMs: 20 } as unknown as VmContext;
-  expect(await mayRunKept(ctx, { id: 'a', name: 'devbox' } as Vm, new AbortController().signal)).toBe(true);
+  expect(await keptWithin(ctx, { id: 'a', name: 'devbox' } as Vm, { withinMs: 0, signal: new AbortController().signal })).toBe(true);
   expect([isHungUp, stdout.destroyed, stderr.destroyed]).toEqual([true, true, true]);
 });

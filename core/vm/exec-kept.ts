@@ -43,13 +43,15 @@ export async function keptCommands(ctx: VmContext, ref: string, call: CallContex
 }
 
 /**
- * Whether a detached command runs, asked in the background: no use of the VM. A guest that cannot say (frozen, paused, too old, gone) counts as one that
- * runs something. @throws cancelled
+ * Whether a detached command runs, or has ended within the time, asked in the background: no use of the VM. A guest that cannot say (frozen, paused, too
+ * old, gone) counts as one that runs something. @throws cancelled
  */
-export async function mayRunKept(ctx: VmContext, vm: Vm, signal: AbortSignal): Promise<boolean> {
+export async function keptWithin(ctx: VmContext, vm: Vm, { withinMs, signal }: { readonly withinMs: number; readonly signal: AbortSignal }): Promise<boolean> {
   try {
     const commands = await listKept(ctx, vm, { signal, limitMs: ctx.backgroundLimitMs ?? defaultBackgroundLimitMs, more: { background: true } });
-    return commands.some(({ state }) => state === 'running');
+    const now = ctx.clock?.now() ?? Date.now();
+    // The end is told by the guest's clock. One that is far ahead of ours is not believed: it would keep the VM for as long.
+    return commands.some(({ state, endedAt }) => state === 'running' || (endedAt !== undefined && Math.abs(now - Date.parse(endedAt)) < withinMs));
   } catch (error) {
     if (signal.aborted) throw cancelled(`The question to the guest of ${vm.name}`);
     ctx.log.debug({ vm: vm.name, err: error }, 'the guest does not say whether it runs detached commands');

@@ -11,7 +11,7 @@ import type { TestDaemon } from '../../test/support/vm-fixture.ts';
 import { createTeardown } from './stop-unused.ts';
 
 const hourMs = 3_600_000;
-const line = (state: string): string => `abc ${state} 12 1000 2000 0 0 0 0 root make`;
+const line = (state: string, endedMs = 2000): string => `abc ${state} 12 1000 ${endedMs} 0 0 0 0 root make`;
 
 /** A VM that nobody has used for an hour; `guest` is what its agent answers when asked for detached commands, by a shell of the host. */
 async function unusedVm(guest: { script: string }, backgroundLimitMs = 300): Promise<{ daemon: TestDaemon; id: string; stop(unusedForMs?: number, signal?: AbortSignal): ReturnType<Teardown['stopUnused']> }> {
@@ -35,6 +35,16 @@ it('stops a VM that nobody uses, whatever detached commands have ended in it, an
   expect(await stop()).toBe('not running');
   await daemon.call('vm.delete', { ref: 'devbox' });
   expect(await stop()).toBe('not running');
+});
+
+it('counts the end of a detached command as a use, unless the guest says that it lies far ahead', async () => {
+  const guest = { script: '' };
+  const { stop } = await unusedVm(guest);
+  const now = Date.now() + hourMs;
+  guest.script = `echo '${line('ended', now - hourMs / 2)}'`;
+  expect(await stop()).toBe('in use');
+  guest.script = `echo '${line('ended', now - 2 * hourMs)}'; echo '${line('ended', now + 2 * hourMs)}'`;
+  expect(await stop()).toBe('stopped');
 });
 
 it('leaves a VM alone that was touched, is held, or is in the hands of another verb', async () => {

@@ -4,7 +4,7 @@ import { cancelled, isBangerError } from '../errors.ts';
 import { backgroundScope } from '../lifecycle/scope.ts';
 import { keepTrack, liveProcess } from './context.ts';
 import type { VmContext } from './context.ts';
-import { mayRunKept } from './exec-kept.ts';
+import { keptWithin } from './exec-kept.ts';
 import { stopLocked } from './stop.ts';
 
 export interface LateTeardown extends VmTeardown {
@@ -27,7 +27,8 @@ export async function stopUnused(ctx: VmContext, id: string, { unusedForMs, sign
   const asked = ctx.store.vms.get(id);
   if (asked === undefined || !isUp(ctx, id)) return 'not running';
   // Asked before the lock is taken: no other verb waits for a guest. A command that is detached from now on is a use of its own.
-  if (isUsed() || ctx.locks.holder(id) !== undefined || await mayRunKept(ctx, ctx.toVm(asked), signal)) return 'in use';
+  // The end of one counts as that of any command does: whoever comes for what it made finds the VM.
+  if (isUsed() || ctx.locks.holder(id) !== undefined || await keptWithin(ctx, ctx.toVm(asked), { withinMs: unusedForMs, signal })) return 'in use';
   if (signal.aborted) throw cancelled(`The stop of VM ${asked.name}`);
   const release = await ctx.locks.acquire(id, { holder: 'stop of an unused VM', waitMs: 0 }).catch((error: unknown) => {
     if (isBangerError(error) && error.code === 'busy') return undefined;

@@ -13,11 +13,11 @@ export async function healthOf(deps: ViewDeps, vm: Vm): Promise<VmHealth> {
   const watched = deps.watch.look(vm);
   if (watched === undefined) return { vm: name, state: 'stopped', healthy: false, reason: 'it is not running', warnings: [] };
   const began = performance.now();
-  await deps.watch.questions.ask(watched);
+  const isAsked = await deps.watch.questions.ask(watched);
   const answeredMs = Math.round(performance.now() - began);
   const isRunning = watched.measure();
   const isPaused = deps.vms.isPaused(vm.id);
-  const reason = isRunning ? problemOf(watched, isPaused) : 'it has ended';
+  const reason = isRunning ? problemOf(watched, isPaused) ?? (isAsked ? undefined : 'it was not asked: too many others were waited for') : 'it has ended';
   return {
     vm: name, state: isPaused ? 'paused' : isRunning ? 'running' : 'stopped', healthy: reason === undefined,
     ...(reason === undefined ? { answeredMs } : { reason }), warnings: reason === undefined ? warningsOf(watched) : [],

@@ -17,6 +17,7 @@ const maxKept = 4096;
 
 const fileSchema = z.strictObject({
   version: z.literal(1), vm: z.string(), atMs: z.number().nonnegative().max(maxDateMs),
+  guestAtMs: z.number().nonnegative().max(maxDateMs).optional(),
   host: hostFigures.optional(), guest: guestFigures.optional(), network: networkFigures.optional(), uptimeSeconds: z.number().nonnegative().optional(),
 });
 

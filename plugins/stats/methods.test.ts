@@ -33,7 +33,7 @@ test('a running VM: figures of the host, of the guest, of disks and of use', asy
   const guest: Record<string, unknown> = { ...figures() };
   delete guest['network'];
   expect(await asked).toEqual({
-    vm: { id: vm.id, name: 'devbox' }, state: 'running', stale: false, at: expect.stringMatching(/^\d{4}-.*Z$/) as string, memoryMiB: 512,
+    vm: { id: vm.id, name: 'devbox' }, state: 'running', stale: false, at: expect.stringMatching(/^\d{4}-.*Z$/) as string, guestAt: expect.stringMatching(/^\d{4}-.*Z$/) as string, memoryMiB: 512,
     host: { cpuSeconds: expect.any(Number) as number, rssBytes: expect.any(Number) as number, pssBytes: expect.any(Number) as number, threads: expect.any(Number) as number },
     guest, network: { rxBytes: 1000, txBytes: 200 }, uptimeSeconds: expect.any(Number) as number,
     disks: [{ id: 'root', allocatedBytes: 8192, virtualBytes: 8e9 }], use: { lastUsedAt: '1970-01-01T00:16:40.000Z', holds: ['ssh session'] },
@@ -123,6 +123,27 @@ test('a stopped VM shows its last figures, marked so, also to the next daemon', 
   expect(await only(next)).toMatchObject({ ...last, at });
 });
 
+test('the last figures of a guest that fell silent long before the end say when they were told', async () => {
+  let now = 1e12;
+  const world = makeWorld({ times: { now: () => now, monotonicMs: () => now } });
+  const vm = await world.add('devbox');
+  await only(world, { wait: false });
+  (await question(world, 1)).answer();
+  await waitFor('the answer', () => world.watch.questions.openCount === 0);
+  now += 3_600_000;
+  await world.watch.round();
+  (await question(world, 2)).fail(timedOut('the guest', 2000));
+  await waitFor('the failure', () => world.watch.all()[0]!.failures === 1);
+  expect(await only(world, { wait: false })).not.toHaveProperty('guestAt');
+  world.stop(vm);
+  const last = { at: new Date(now).toISOString(), guestAt: new Date(1e12).toISOString(), guest: { uptimeSeconds: 101 }, network: { rxBytes: 1000 } };
+  expect(await only(world)).toMatchObject(last);
+  await world.watch.close();
+  const next = makeWorld();
+  next.vms.all.set(vm.id, vm);
+  expect(await only(next)).toMatchObject(last);
+});
+
 test('one that never ran has none, and a new run does not show those of the last', async () => {
   const world = makeWorld();
   const vm = { ...await world.add('devbox'), dir: join(world.dir, 'other') };
@@ -182,6 +203,21 @@ test('health and ping: well, short of something, silent, not running', async () 
     { vm: { id: off.id, name: 'off' }, alive: false, reason: 'it is not running' },
     { vm: expect.objectContaining({ name: 'silent' }) as object, alive: false, reason: 'its guest agent did not answer within 1 s' },
   ]);
+});
+
+test('health does not call a guest well that there was no room to ask', async () => {
+  const world = makeWorld({ limitMs: 300 });
+  const { 'vm.health': health } = methodsOf(world);
+  const vm = await world.add('well');
+  const first = health.handler({ refs: ['well'] }, makeCall({ log: nullLog }));
+  (await question(world, 1)).answer();
+  expect((await first).health[0]).toMatchObject({ healthy: true });
+  for (let n = 0; n < 64; n += 1) await world.add(`freezing${n}`);
+  const others = world.watch.all().filter((one) => one.vm.id !== vm.id).map((one) => world.watch.questions.ask(one));
+  const { health: [second] } = await health.handler({ refs: ['well'] }, makeCall({ log: nullLog }));
+  expect(second).toMatchObject({ state: 'running', healthy: false, reason: 'it was not asked: too many others were waited for' });
+  expect(second).not.toHaveProperty('answeredMs');
+  await Promise.all(others);
 });
 
 function makeDir(): string {

@@ -38,7 +38,7 @@ export default definePlugin({
       vms, log, disks: ctx.useOptional(DiskFiles), signal: ctx.signal, limitMs: () => answerLimitMs * host.slowdown,
       async ask(vm, options) {
         // After a restart of the daemon the agent's session is there once recovery has let go of the VM.
-        if (watch.known(vm.id)?.guestAtMs === undefined) await vms.running(vm.id, AbortSignal.any([options.signal, AbortSignal.timeout(options.limitMs)]));
+        if (watch.known(vm.id)?.figures.guestAtMs === undefined) await vms.running(vm.id, AbortSignal.any([options.signal, AbortSignal.timeout(options.limitMs)]));
         return askStat(agent, vm, options);
       },
     });

@@ -87,6 +87,33 @@ test('a client is told within the limit though there is no room', async () => {
   expect(vms.filter((vm) => watchedOf(world, vm.id).problem === undefined)).toEqual([]);
 });
 
+test('a client that asks a hundred frozen guests takes no time of one that asks a guest that is well', async () => {
+  const world = makeWorld({ limitMs: 1000 });
+  const vms = await Promise.all(Array.from({ length: 100 }, (_, n) => world.add(`frozen${n}`)));
+  for (const vm of vms) watchedOf(world, vm.id).failed('before');
+  const all = vms.map((vm) => world.watch.questions.ask(watchedOf(world, vm.id)));
+  const well = await world.add('well');
+  const done = world.watch.questions.ask(watchedOf(world, well.id));
+  (await waitFor('the question to the guest that is well', () => world.asked.find(({ vm }) => vm.id === well.id))).answer();
+  expect(await done).toBe(true);
+  expect((await Promise.all(all)).filter((isAsked) => isAsked)).toHaveLength(16);
+});
+
+test('a guest that was not asked, as others took the time, is neither silent nor said to have answered', async () => {
+  const world = makeWorld({ limitMs: 300 });
+  const well = watchedOf(world, (await world.add('well')).id);
+  world.watch.questions.enqueue(well);
+  await asked(world, 1);
+  world.asked[0]!.answer();
+  await waitFor('the answer', () => well.problem === undefined);
+  // They were well a moment ago, too.
+  const vms = await Promise.all(Array.from({ length: 64 }, (_, n) => world.add(`freezing${n}`)));
+  const all = vms.map((vm) => world.watch.questions.ask(watchedOf(world, vm.id)));
+  expect(await world.watch.questions.ask(well)).toBe(false);
+  expect([well.problem, well.failures]).toEqual([undefined, 0]);
+  await Promise.all(all);
+});
+
 test.each([
   [unsupported('The guest agent of devbox is too old for stat'), 'its guest agent is too old to tell: restart the VM'],
   [wrongState('devbox', 'paused', 'running'), 'it was paused when it was asked'],

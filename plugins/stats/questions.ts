@@ -3,6 +3,7 @@ import { isBangerError } from '../../core/plugin-api.ts';
 import type { Vm } from '../../core/plugin-api.ts';
 import type { AskOptions } from './guest/ask.ts';
 import type { GuestFigures } from './guest/stat.ts';
+import { Lane } from './lane.ts';
 import type { WatchedVm } from './watched-vm.ts';
 
 export interface QuestionDeps {
@@ -12,8 +13,8 @@ export interface QuestionDeps {
   /** The daemon closes. */
   readonly signal: AbortSignal;
 }
-/** Guests asked at once: by the poll, those of them that did not answer the last time, and by clients' questions. */
-const lanes = { well: 24, failing: 8, call: 32 } as const;
+/** Guests asked at once: by the poll and by clients' questions, and by either those that did not answer the last time. */
+const lanes = { well: 24, failing: 8, call: 32, callFailing: 16 } as const;
 
 interface Question {
   /** Answered, or given up. Never rejects. */
@@ -28,7 +29,7 @@ export class Questions {
   readonly #deps: QuestionDeps;
   readonly #open = new Map<string, Question>();
   readonly #queued = new Set<WatchedVm>();
-  readonly #lanes = { well: new Lane(lanes.well), failing: new Lane(lanes.failing), call: new Lane(lanes.call) };
+  readonly #lanes = { well: new Lane(lanes.well), failing: new Lane(lanes.failing), call: new Lane(lanes.call), callFailing: new Lane(lanes.callFailing) };
 
   constructor(deps: QuestionDeps) {
     this.#deps = deps;
@@ -43,15 +44,22 @@ export class Questions {
     });
   }
 
-  /** For a client: settles when the guest has answered or the limit is over, the wait for room included. Never rejects. */
-  async ask(watched: WatchedVm): Promise<void> {
+  /**
+   * For a client: settles when the guest has answered or the limit is over, the wait for room included. Never rejects. false: others took the time, and
+   * it was not asked; what the poll has learned has to do.
+   */
+  async ask(watched: WatchedVm): Promise<boolean> {
     const limitMs = this.#deps.limitMs();
     const endsAt = performance.now() + limitMs;
-    await this.#lanes.call.run(async () => {
+    let isAsked = false;
+    await this.#lanes[watched.failures === 0 ? 'call' : 'callFailing'].run(async () => {
       const leftMs = endsAt - performance.now();
-      // No room in time: what the poll has learned has to do.
-      if (leftMs > 0) await this.#wait(watched, leftMs);
+      // A guest that is given less than a quarter of its time may be called silent for the sake of others.
+      if (leftMs < limitMs / 4) return;
+      await this.#wait(watched, leftMs);
+      isAsked = true;
     });
+    return isAsked;
   }
 
   /** The VM has ended: nobody can answer. */
@@ -119,26 +127,6 @@ async function settlesWithin(work: Promise<void>, waitMs: number): Promise<boole
   const outcome = await Promise.race([work.then(() => true), late.promise]);
   clearTimeout(timer);
   return outcome;
-}
-
-/** Runs so many at once; the others wait their turn in order. Work must not reject. */
-class Lane {
-  #free: number;
-  readonly #waiting: (() => void)[] = [];
-  constructor(width: number) {
-    this.#free = width;
-  }
-  async run(work: () => Promise<void>): Promise<void> {
-    if (this.#free > 0) this.#free -= 1;
-    else await new Promise<void>((resolve) => { this.#waiting.push(resolve); });
-    try {
-      await work();
-    } finally {
-      const next = this.#waiting.shift();
-      if (next === undefined) this.#free += 1;
-      else next();
-    }
-  }
 }
 
 const silence = (limitMs: number): string => `its guest agent did not answer within ${Math.round(limitMs / 100) / 10} s`;

@@ -76,7 +76,7 @@ export const networkFigures = z.strictObject({ rxBytes: amount, txBytes: amount 
 
 export const statsResult = z.strictObject({
   stats: z.array(z.strictObject({
-    vm: vmName, state, at: z.string(), stale: z.boolean(), host: hostFigures.optional(), guest: guestFigures.optional(),
+    vm: vmName, state, at: z.string(), guestAt: z.string().optional(), stale: z.boolean(), host: hostFigures.optional(), guest: guestFigures.optional(),
     disks: z.array(z.strictObject({ id: z.string(), allocatedBytes: amount, virtualBytes: amount })).readonly(),
     network: networkFigures.optional(), uptimeSeconds: amount.optional(), memoryMiB: amount,
     use: z.strictObject({ lastUsedAt: z.string().optional(), holds: z.array(z.string()).readonly() }),

@@ -4,7 +4,7 @@ import type { Vm, VmUse, Vms } from '../../core/plugin-api.ts';
 import { readPss } from './host/vmm.ts';
 import type { Watch } from './watch.ts';
 import { allocated } from './watched-vm.ts';
-import type { WatchedVm } from './watched-vm.ts';
+import type { Figures, WatchedVm } from './watched-vm.ts';
 
 export interface ViewDeps {
   readonly vms: Pick<Vms, 'isPaused'>;
@@ -42,7 +42,7 @@ function runningStats({ vms, use }: ViewDeps, watched: WatchedVm, pssBytes?: num
     use: { lastUsedAt: new Date(lastUsedAt).toISOString(), holds: [...holds] },
     ...(figures.host === undefined ? {} : { host: { ...figures.host, ...(pssBytes === undefined ? {} : { pssBytes }) } }),
     ...(figures.uptimeSeconds === undefined ? {} : { uptimeSeconds: figures.uptimeSeconds }),
-    ...(problem === undefined && figures.guest !== undefined ? { guest: figures.guest } : {}),
+    ...(problem === undefined && figures.guest !== undefined ? { guest: figures.guest, ...toldAt(figures) } : {}),
     ...(problem === undefined && figures.network !== undefined ? { network: figures.network } : {}),
     ...(problem === undefined ? {} : { problem }),
   };
@@ -57,11 +57,14 @@ export function problemOf(watched: WatchedVm, isPaused: boolean): string | undef
 
 async function stoppedStats(watch: Watch, vm: Vm): Promise<VmStats> {
   const [last, files] = await Promise.all([watch.last.of(vm), watch.diskFiles(vm)]);
-  const { atMs, ...figures } = last ?? { atMs: Date.now() };
+  const { atMs, guestAtMs: _, ...figures }: Figures = last ?? { atMs: Date.now() };
   return {
-    ...nameAndSize(vm), ...figures, state: 'stopped', at: new Date(atMs).toISOString(), stale: last !== undefined,
+    ...nameAndSize(vm), ...figures, ...toldAt(last ?? {}), state: 'stopped', at: new Date(atMs).toISOString(), stale: last !== undefined,
     disks: allocated(files), use: { holds: [] },
   };
 }
+
+/** What the guest told has its own time: no other is to be taken for it. */
+const toldAt = ({ guestAtMs }: Pick<Figures, 'guestAtMs'>): Pick<VmStats, 'guestAt'> => (guestAtMs === undefined ? {} : { guestAt: new Date(guestAtMs).toISOString() });
 
 const nameAndSize = (vm: Vm): Pick<VmStats, 'vm' | 'memoryMiB'> => ({ vm: { id: vm.id, name: vm.name }, memoryMiB: vm.spec.memoryMiB });

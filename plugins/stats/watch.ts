@@ -110,7 +110,7 @@ export class Watch {
 
   /** Has the guest asked, unless it answered just now. */
   refresh(watched: WatchedVm): void {
-    if (this.#times.now() - (watched.guestAtMs ?? 0) >= freshMs) this.questions.enqueue(watched);
+    if (this.#times.now() - (watched.figures.guestAtMs ?? 0) >= freshMs) this.questions.enqueue(watched);
   }
 
   /** What is being written is written. */

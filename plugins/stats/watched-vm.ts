@@ -11,6 +11,8 @@ import { Rate } from './rate.ts';
 export interface Figures {
   /** Milliseconds since the epoch. */
   readonly atMs: number;
+  /** When the guest told `guest` and `network`. */
+  readonly guestAtMs?: number;
   readonly host?: VmHostFigures;
   readonly guest?: VmGuestFigures;
   readonly network?: { readonly rxBytes: number; readonly txBytes: number };
@@ -28,8 +30,6 @@ export class WatchedVm {
   failures = 0;
   /** Of the VMM's process, by somebody's signal. */
   isStopped = false;
-  /** When the guest's figures were taken; they are older than the host's. */
-  guestAtMs: number | undefined;
   savedAtMs: number;
   #figures: Figures;
   #disks: readonly DiskFile[] = [];
@@ -72,8 +72,7 @@ export class WatchedVm {
   answered({ bootedAtMs: _booted, network, ...guest }: GuestFigures): void {
     const cpuPercent = this.#guestPercent(guest.cpu);
     const { network: _before, ...rest } = this.#figures;
-    this.#figures = { ...rest, guest: { ...guest, ...(cpuPercent === undefined ? {} : { cpuPercent }) }, ...(network === undefined ? {} : { network }) };
-    this.guestAtMs = this.#times.now();
+    this.#figures = { ...rest, guestAtMs: this.#times.now(), guest: { ...guest, ...(cpuPercent === undefined ? {} : { cpuPercent }) }, ...(network === undefined ? {} : { network }) };
     this.problem = undefined;
     this.failures = 0;
   }

@@ -185,6 +185,28 @@ test('a guest that floods is read at the pace of the host', async () => {
   await done;
 });
 
+test('a guest whose snapshots are much work takes a small part of the time of the daemon', async () => {
+  const flood = scriptedAgent((guest) => {
+    let port = 1;
+    const more = (): void => {
+      while (!guest.stdout.destroyed && guest.stdout.write(ports((port += 1) % 60_000 + 1)));
+    };
+    guest.stdout.on('drain', more);
+    more();
+  });
+  const taken: number[] = [];
+  const onChange = (): void => {
+    taken.push(performance.now());
+    for (const end = performance.now() + 20; performance.now() < end;);
+  };
+  const { done, stop } = await watch({ onChange }, flood);
+  await waitFor('five', () => taken.length >= 5);
+  // A tenth, each with its rest.
+  expect(taken[4]! - taken[0]!).toBeGreaterThan(4 * 200);
+  stop.abort();
+  await done;
+});
+
 test('a taker that throws ends the watch', async () => {
   const { guest, done } = await watch({ onChange: () => { throw new Error('no'); } });
   guest.stdout.write(ports(22));

@@ -26,12 +26,14 @@ export interface WatchOptions {
   readonly limitMs: number;
   /** A guest that said no whole snapshot for so long is given up; it says one every 30 s at least. @default 90000 */
   readonly silenceMs?: number;
-  /** No more than one snapshot is taken in this time, whatever a guest sends. @default 100 */
+  /** No more than one snapshot is taken in this time, whatever a guest sends, and fewer of those that are much work. @default 100 */
   readonly paceMs?: number;
 }
 
 const defaultSilenceMs = 90_000;
 const defaultPaceMs = 100;
+/** After a snapshot that was work for so long, so many times that, and no longer than `mostMs`: the longest one is 50 ms of it, and there are other guests. */
+const rest = { share: 10, mostMs: 5000 } as const;
 
 /** Resolves when the signal ends it. @throws timeout; operation_failed; unsupported; what `exec` throws */
 export async function watchListeners(agent: AskingAgent, vm: Vm, options: WatchOptions): Promise<void> {
@@ -74,6 +76,7 @@ async function takeSnapshots(process: GuestProcess, { vm, end, heard, onChange, 
   let last: string | undefined;
   for await (const chunk of readUntilBroken(process)) {
     for (const lines of splitter.push(chunk.toString('latin1')) ?? [undefined]) {
+      const began = performance.now();
       const snapshot = lines === undefined ? undefined : parseSnapshot(lines);
       if (lines === undefined || snapshot === undefined) throw nonsense(vm);
       if (end.signal.aborted) return;
@@ -82,7 +85,7 @@ async function takeSnapshots(process: GuestProcess, { vm, end, heard, onChange, 
       if (text !== last) onChange(snapshot);
       last = text;
       // Meanwhile nothing is read, and a guest that floods waits.
-      await delay(paceMs, undefined, { signal: end.signal }).catch(() => undefined);
+      await delay(Math.max(paceMs, Math.min(rest.mostMs, rest.share * (performance.now() - began))), undefined, { signal: end.signal }).catch(() => undefined);
     }
   }
 }

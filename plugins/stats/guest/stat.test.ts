@@ -86,6 +86,17 @@ test.each<[string, string, string]>([
   expect({ ...found, odd: [] }).toEqual(rest);
 });
 
+test.each([
+  ['stat', `cpu${' '.repeat(99_000)}x\n`], ['stat', `cpu 1${' '.repeat(99_000)}x\n`], ['stat', 'cpu \n'.repeat(19_000)], ['stat', `btime ${'1'.repeat(99_000)}\n`],
+  ['meminfo', `MemTotal:${' '.repeat(99_000)}\n`], ['meminfo', 'MemTotal: \n'.repeat(9000)], ['loadavg', `${'1'.repeat(99_000)}\n`], ['uptime', `1.${' '.repeat(99_000)}\n`],
+  ['netdev', `eth0:${' '.repeat(99_000)}x\n`], ['netdev', '1\n'.repeat(49_000)], ['fs:/', `4096${' '.repeat(99_000)}x\n`],
+])('a section made to be slow costs no time: %s', (name, body) => {
+  const began = performance.now();
+  expect(parseStat(testVm, whole({ [name]: body })).odd).toEqual([name]);
+  // Hundredths of a second; the daemon does nothing else meanwhile, for any VM.
+  expect(performance.now() - began).toBeLessThan(500);
+});
+
 test('the first of two sections counts', () => {
   expect(parseStat(testVm, whole() + section('uptime', '5.0 5.0\n')).uptimeSeconds).toBe(998.31);
 });

@@ -101,7 +101,8 @@ const words = (line: string): string[] => line.trim().split(/ +/);
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
 function parseCpu(body: string): Pick<GuestFigures, 'cpu' | 'bootedAtMs'> | undefined {
-  const line = /^cpu +([\d ]+)$/m.exec(body)?.[1];
+  // The first digit ends the spaces: where both could take them, a line of 100,000 would be tried in five billion ways.
+  const line = /^cpu +(\d[\d ]*)$/m.exec(body)?.[1];
   const counts = line === undefined ? undefined : numbers(words(line));
   if (counts === undefined || counts.length < 4 || counts.length > 20) return undefined;
   // Guests of the guest are counted in user and nice already.

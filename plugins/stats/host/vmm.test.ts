@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createProcesses } from '../../../core/process.ts';
 import { waitFor } from '../../../test/support/wait.ts';
@@ -45,6 +46,26 @@ test('PSS is at most RSS and more than nothing; a process that is not there has 
   expect(pss).toBeGreaterThan(1024 * 1024);
   expect(pss).toBeLessThanOrEqual(readVmm(processes.identify(process.pid)!)!.rssBytes * 1.2);
   expect(await readPss(2 ** 22 + 1, new AbortController().signal)).toBeUndefined();
+});
+
+test('however many ask, few walks over page tables go on at once, and who waits for too long has none', async () => {
+  const isWalk = (fd: string): boolean => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`).endsWith('/smaps_rollup');
+    } catch {
+      return false; // closed meanwhile
+    }
+  };
+  let [most, isOver] = [0, false];
+  const late = new AbortController();
+  const all = Promise.all(Array.from({ length: 50 }, () => readPss(process.pid, new AbortController().signal))).finally(() => { isOver = true; });
+  const waiting = readPss(process.pid, late.signal);
+  late.abort();
+  expect([await waiting, isOver]).toEqual([undefined, false]);
+  for (; !isOver; await nextTurn()) most = Math.max(most, readdirSync('/proc/self/fd').filter(isWalk).length);
+  expect((await all).every((pss) => pss !== undefined && pss > 0)).toBe(true);
+  expect(most).toBeGreaterThan(0);
+  expect(most).toBeLessThanOrEqual(2);
 });
 
 test('a command name with spaces and parentheses moves no field', () => {

@@ -3,6 +3,7 @@
 import { closeSync, openSync, readSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import type { ProcessIdentity } from '../../../core/plugin-api.ts';
+import { Lane } from '../lane.ts';
 
 export interface VmmFigures {
   readonly cpuSeconds: number;
@@ -62,15 +63,32 @@ export function parseVmmStat(text: string, expected: { readonly startTime: strin
   return { ...figures, isStopped: fields[0] === 'T' || fields[0] === 't' };
 }
 
+/** Walks at once. Each takes one of the four threads that do all of the daemon's work with files, for tenths of a second where a VMM is large. */
+const walks = new Lane(2);
+
 /**
- * Proportional set size, from smaps_rollup: the kernel walks the process's page tables for it, so it is asked for one VM at a time and never by
+ * Proportional set size, from smaps_rollup: the kernel walks the process's page tables for it, so it is asked for few VMs at a time and never by
  * the poll. `undefined` where the daemon may not read it, as for a VMM under a uid of its own, or when it takes longer than the signal allows.
  */
 export async function readPss(pid: number, signal: AbortSignal): Promise<number | undefined> {
+  const walked = Promise.withResolvers<number | undefined>();
+  // A walk itself cannot be given up: it may wait in the kernel for a VMM that holds its page tables.
+  const giveUp = (): void => walked.resolve(undefined);
+  signal.addEventListener('abort', giveUp, { once: true });
+  if (signal.aborted) giveUp();
+  void walks.run(async () => walked.resolve(signal.aborted ? undefined : await walk(pid, signal)));
+  try {
+    return await walked.promise;
+  } finally {
+    signal.removeEventListener('abort', giveUp);
+  }
+}
+
+async function walk(pid: number, signal: AbortSignal): Promise<number | undefined> {
   try {
     const match = /^Pss:\s+(\d+) kB$/m.exec(await readFile(`/proc/${pid}/smaps_rollup`, { encoding: 'latin1', signal }));
     return match === null ? undefined : Number(match[1]) * 1024;
   } catch {
-    return undefined; // said above
+    return undefined; // said at readPss
   }
 }

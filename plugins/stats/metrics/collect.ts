@@ -21,7 +21,7 @@ function metricsOf({ vms, use, watch }: CollectDeps, vm: Vm): VmMetrics {
   const isPaused = vms.isPaused(vm.id);
   const problem = problemOf(watched, isPaused);
   const { lastUsedAt, holds } = use.of(vm.id);
-  const { atMs: _, guest, network, ...host } = watched.figures;
+  const { atMs: _, guestAtMs: _told, guest, network, ...host } = watched.figures;
   return {
     ...made, ...host, state: isPaused ? 'paused' : 'running', disks: watched.disks, use: { lastUsedAt: new Date(lastUsedAt).toISOString(), holds },
     // Old figures under a new time would look like a guest that does nothing.
