@@ -93,8 +93,8 @@ test.each([
 ])('a section made to be slow costs no time: %s', (name, body) => {
   const began = performance.now();
   expect(parseStat(testVm, whole({ [name]: body })).odd).toEqual([name]);
-  // Hundredths of a second; the daemon does nothing else meanwhile, for any VM.
-  expect(performance.now() - began).toBeLessThan(500);
+  // Far more than it takes; a pattern that tries every way takes most of a minute, and the daemon does nothing else meanwhile, for any VM.
+  expect(performance.now() - began).toBeLessThan(10_000);
 });
 
 test('the first of two sections counts', () => {
