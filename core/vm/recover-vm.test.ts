@@ -160,6 +160,20 @@ describe('how a VM ended', () => {
     expect((await show(daemon)).stateReason).toBe('guest poweroff');
   });
 
+  it('is not taken for a stop by a stop that finds the VM ended', async () => {
+    // The watcher does not run: nobody has noticed yet.
+    const daemon = await boot(makeWorld());
+    for (const [tell, reason] of [[true, 'guest-panic'], [false, 'vmm-died']] as const) {
+      const { id, process: vmm } = tell ? await daemon.create({ name: 'devbox' }) : (await daemon.call<{ vm: VmView }>('vm.start', { ref: 'devbox' })).vm;
+      if (tell) daemon.registry.ended(id, 'guest-panic', { detail: ['Attempted to kill init!'] });
+      process.kill(vmm!.pid, 'SIGKILL');
+      await waitFor('the end of the VMM', () => !daemon.registry.isRunning(id));
+      expect(await daemon.call('vm.stop', { ref: 'devbox' })).toMatchObject({ vm: { state: 'stopped', end: { reason } } });
+      // Again there is nothing to end, and nothing to forget.
+      expect(await daemon.call('vm.stop', { ref: 'devbox' })).toMatchObject({ vm: { state: 'stopped', end: { reason } } });
+    }
+  });
+
   it('is in the error of a start whose VMM ended meanwhile, and on the VM', async () => {
     const daemon: TestDaemon = await boot(makeWorld(), {
       steps: [{
