@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import type { VmRecoverResult, VmView } from '../api.ts';
-import { definePlugin, operationFailed, VmRecovery } from '../plugin-api.ts';
+import { definePlugin, operationFailed, VmRecovery, Vms } from '../plugin-api.ts';
 import type { PluginDefinition, RecoveryContext, RecoveryFinding } from '../plugin-api.ts';
 import { fakeDriverPlugins } from '../../test/support/fake-driver.ts';
 import type { FakeDriverOptions } from '../../test/support/fake-driver.ts';
@@ -172,6 +172,34 @@ describe('how a VM ended', () => {
       // Again there is nothing to end, and nothing to forget.
       expect(await daemon.call('vm.stop', { ref: 'devbox' })).toMatchObject({ vm: { state: 'stopped', end: { reason } } });
     }
+  });
+
+  it.each([['guest-panic', 'guest-panic'], ['guest-poweroff', 'stopped']] as const)('is not lost with a daemon that is killed while it clears up: %s is %s', async (told, reason) => {
+    const dir = tempState();
+    const entered = Promise.withResolvers<undefined>();
+    const teller = (isStuck: boolean): PluginDefinition => definePlugin({
+      name: 'teller', version: '0.0.0', apiVersion: 1, summary: 'Tells how VMs end.', requires: [Vms], config: z.strictObject({}),
+      setup: (ctx) => {
+        ctx.step({
+          name: 'teller.end', phase: 'ready', timeoutMs: 10_000, undoTimeoutMs: 2_000, plan: () => ({ data: null, makes: [] }), run: () => Promise.resolve(null),
+          async undo({ vm }) {
+            ctx.use(Vms).ended(vm.id, told);
+            entered.resolve(undefined);
+            if (isStuck) await new Promise(() => undefined);
+          },
+        });
+      },
+    }) as unknown as PluginDefinition;
+    const first = await bootTestDaemon({ dir, plugins: () => [...fakeDriverPlugins(), teller(true)] });
+    first.service.start();
+    const { process: vmm, id } = await first.create({ name: 'devbox' });
+    process.kill(vmm!.pid, 'SIGKILL');
+    first.registry.ended(id, 'unknown');
+    await entered.promise;
+    first.crash();
+    const second = await bootTestDaemon({ dir, plugins: () => [...fakeDriverPlugins(), teller(false)] });
+    await second.service.start().finished;
+    expect(await show(second)).toMatchObject({ state: 'stopped', end: { reason } });
   });
 
   it('is in the error of a start whose VMM ended meanwhile, and on the VM', async () => {
