@@ -74,6 +74,20 @@ test('a new daemon opens what was added again, and says what it cannot have', as
   await expect.poll(() => forwards.list(vm).map(({ hostPort, source }) => [hostPort, source]), limit).toEqual([[kept, 'added'], [port, 'auto']]);
 });
 
+test('a change of the VM waits for no guest that is asked where a port listens', async () => {
+  const { vm, all, ports, listeners } = await world();
+  const answer = Promise.withResolvers<void>();
+  let asked = 0;
+  listeners.list = async () => { asked += 1; await answer.promise; return listening(); };
+  const adding = ports().add({ protocol: 'tcp', guestPort: 80, hostPort: await freePort(addressOf(vm)) });
+  await expect.poll(() => asked, limit).toBe(1);
+  const spec = (auto: boolean): Vm['spec'] => ({ sections: { ports: { auto } } }) as unknown as Vm['spec'];
+  await all.reconfigure(vm, { before: spec(true), after: spec(false), running: true }, undoContext(vm));
+  expect(ports().isAuto).toBe(false);
+  answer.resolve();
+  expect(await adding).toMatchObject({ guestPort: 80, source: 'added' });
+});
+
 test('a file that is none of ours keeps the rest from nothing', async () => {
   const { vm, forwards } = await world();
   writeFileSync(join(vm.dir, 'ports.json'), '{"version":1,"added":[{"hostPort":"x"}]}');

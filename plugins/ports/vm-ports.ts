@@ -70,11 +70,12 @@ export class VmPorts {
   }
 
   /** @throws busy, naming who holds the port; operation_failed; not_running */
-  add(request: PortRequest): Promise<PortForward> {
+  async add(request: PortRequest): Promise<PortForward> {
+    // Before its turn: a change of the VM waits for that with the VM's lock in hand, and must not wait for a guest.
+    const guestHost = await this.#guestHost(request);
     return this.#alone('vm.port.add', async () => {
       const { forwards } = this.#deps;
       this.#requireRoom(request.protocol);
-      const guestHost = await this.#guestHost(request);
       const forward = await forwards.open(this.#vm, { ...request, guestHost, source: 'added' });
       try {
         await this.#save();
