@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { operationFailed } from '../../core/plugin-api.ts';
@@ -86,6 +86,21 @@ test('a change of the VM waits for no guest that is asked where a port listens',
   expect(ports().isAuto).toBe(false);
   answer.resolve();
   expect(await adding).toMatchObject({ guestPort: 80, source: 'added' });
+});
+
+test('what cannot be noted down leaves the ports as they were', async () => {
+  const { vm, ports, forwards, listeners } = await world();
+  const [kept, auto] = [await freePort(addressOf(vm)), await freePort(addressOf(vm))];
+  const request = { protocol: 'tcp', guestPort: 7, hostPort: kept } as const;
+  await ports().add(request);
+  listeners.say(listening(auto));
+  await expect.poll(() => forwards.list(vm).map(({ source }) => source), limit).toEqual(['added', 'auto']);
+  const file = ended(vm);
+  mkdirSync(join(vm.dir, 'ports.json.part'));
+  for (const guestPort of [7, auto]) await expect(ports().add({ ...request, guestPort, hostPort: guestPort === 7 ? kept : auto })).rejects.toMatchObject({ code: 'operation_failed' });
+  await expect(ports().remove({ protocol: 'tcp', hostPort: kept })).rejects.toMatchObject({ code: 'operation_failed', message: 'The ports of devbox cannot be noted down' });
+  await expect.poll(() => forwards.list(vm).map(({ hostPort, source }) => [hostPort, source]), limit).toEqual([[kept, 'added'], [auto, 'auto']]);
+  expect(ended(vm)).toBe(file);
 });
 
 test('a file that is none of ours keeps the rest from nothing', async () => {

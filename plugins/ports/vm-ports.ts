@@ -76,14 +76,16 @@ export class VmPorts {
     return this.#alone('vm.port.add', async () => {
       const { forwards } = this.#deps;
       this.#requireRoom(request.protocol);
+      const before = this.#added();
       const forward = await forwards.open(this.#vm, { ...request, guestHost, source: 'added' });
       try {
-        await this.#save();
+        await this.#save(this.#added());
       } catch (error) {
-        if (forward.source === 'added') forwards.close(this.#vm, forward);
-        throw operationFailed(`Port ${request.guestPort} of ${this.#vm.name} cannot be noted down`, { cause: error });
+        if (forward.source === 'added' && !before.includes(forward)) forwards.close(this.#vm, forward);
+        throw error;
+      } finally {
+        this.#auto?.again();
       }
-      this.#auto?.again();
       return forward;
     });
   }
@@ -93,8 +95,8 @@ export class VmPorts {
     return this.#alone('vm.port.rm', async () => {
       const forward = this.#find(wanted);
       if (forward.source !== 'added') throw notAdded(this.#vm.name, forward);
+      await this.#save(this.#added().filter((other) => other !== forward));
       this.#deps.forwards.close(this.#vm, forward);
-      await this.#save();
       this.#auto?.again();
       return forward;
     });
@@ -136,8 +138,13 @@ export class VmPorts {
     return this.#deps.forwards.list(this.#vm).filter(({ source }) => source === 'added');
   }
 
-  #save(): Promise<void> {
-    return writeAdded(this.#vm, this.#added().map(({ protocol, address, hostPort, guestPort, guestHost }): AddedPort => ({ protocol, address, hostPort, guestPort, guestHost })));
+  /** @throws operation_failed */
+  async #save(added: readonly PortForward[]): Promise<void> {
+    try {
+      await writeAdded(this.#vm, added.map(({ protocol, address, hostPort, guestPort, guestHost }): AddedPort => ({ protocol, address, hostPort, guestPort, guestHost })));
+    } catch (error) {
+      throw operationFailed(`The ports of ${this.#vm.name} cannot be noted down`, { cause: error });
+    }
   }
 
   /** Where the port listens now; nothing is known of one that does not yet, and of a guest that does not say. */
