@@ -65,13 +65,17 @@ test('a new daemon opens what was added again, and says what it cannot have', as
   // Its end is that of a process: nothing is tidied up.
   before.forwards.closeAll();
   const forwards = await realForwards([vm]);
-  await serve(addressOf(vm), lost, () => {});
+  const { server } = await serve(addressOf(vm), lost, () => {});
   const after = daemon(vm, forwards);
   await after.all.step.adopt?.(undoContext(vm), { file: '' }, null);
   expect(await fetchText(addressOf(vm), kept)).toBe('again');
   expect(after.ports().notices()).toEqual([expect.stringMatching(/^added port 7 is gone: Port .* listens there$/)]);
   after.listeners.say(listening(port));
   await expect.poll(() => forwards.list(vm).map(({ hostPort, source }) => [hostPort, source]), limit).toEqual([[kept, 'added'], [port, 'auto']]);
+  // Asked for again, it is not gone any longer.
+  await new Promise((resolve) => server.close(resolve));
+  await after.ports().add({ protocol: 'tcp', guestPort: 7, hostPort: lost });
+  expect(after.ports().notices()).toEqual([]);
 });
 
 test('a change of the VM waits for no guest that is asked where a port listens', async () => {

@@ -38,7 +38,8 @@ export class VmPorts {
   readonly #gone = new AbortController();
   readonly #hostAccess: HostAccess;
   #auto: AutoForwards | undefined;
-  #lost: string[] = [];
+  /** Added ports that could not be had again, and why. */
+  readonly #lost = new Map<string, string>();
 
   constructor(deps: VmPortsDeps, vm: Vm, options: { readonly auto: boolean }) {
     this.#deps = deps;
@@ -52,7 +53,7 @@ export class VmPorts {
   }
   /** Sentences about what is not as one might expect. */
   notices(): string[] {
-    return [...this.#lost, ...this.#auto?.notices() ?? [], ...this.#hostAccess.notices()];
+    return [...this.#lost.values(), ...this.#auto?.notices() ?? [], ...this.#hostAccess.notices()];
   }
 
   /** Opens again what was added before this daemon began; what cannot be had is a notice. */
@@ -63,7 +64,7 @@ export class VmPorts {
           await this.#deps.forwards.open(this.#vm, { ...port, source: 'added' });
         } catch (error) {
           this.#deps.log.warn({ vm: this.#vm.name, guestPort: port.guestPort, err: error }, 'an added port cannot be had again');
-          this.#lost.push(`added port ${port.guestPort} is gone: ${error instanceof Error ? error.message : 'internal error'}`);
+          this.#lost.set(guestPortKey(port), `added port ${port.guestPort} is gone: ${error instanceof Error ? error.message : 'internal error'}`);
         }
       }
     });
@@ -86,6 +87,7 @@ export class VmPorts {
       } finally {
         this.#auto?.again();
       }
+      this.#lost.delete(guestPortKey(request));
       return forward;
     });
   }
@@ -175,6 +177,8 @@ export class VmPorts {
     return this.#lock.run('ports', { holder: verb, signal: this.#gone.signal, subject: `ports of ${this.#vm.name}` }, work);
   }
 }
+
+const guestPortKey = ({ protocol, guestPort }: Pick<PortRequest, 'protocol' | 'guestPort'>): string => `${protocol} ${guestPort}`;
 
 function notAdded(vm: string, { source, hostPort }: PortForward): BangerError {
   const [what, hint] = source === 'published' ? ['is published', `banger vm set ${vm} --publish replaces what is`]
