@@ -20,6 +20,14 @@ export function boundedEnd({ reason, at, detail = [] }: VmEnd): VmEnd {
   };
 }
 
+/** Ends that no stop looks like. */
+const ownEnds: ReadonlySet<VmEndReason> = new Set(['guest-panic', 'out-of-memory', 'disk-full']);
+
+/** The end of a VM that a daemon cleared up or stopped when it went itself, which cannot be told apart: a stop, unless what the VMM left says otherwise. */
+export function endOfStop(told: VmEnd | undefined): VmEnd {
+  return told !== undefined && ownEnds.has(told.reason) ? told : { reason: 'stopped' };
+}
+
 /** Control and format characters (terminal sequences, line breaks, changes of direction) as `\u{1b}`. */
 function escapeLine(line: string): string {
   return line.slice(0, maxLineLength).replaceAll(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu, (found) => found === '\t' ? ' ' : `\\u{${(found.codePointAt(0) ?? 0).toString(16)}}`);

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import type { VmListResult, VmView } from '../api.ts';
-import { operationFailed } from '../errors.ts';
+import { operationFailed, timedOut } from '../errors.ts';
 import { fakeDriverPlugins } from '../../test/support/fake-driver.ts';
 import type { FakeDriverOptions } from '../../test/support/fake-driver.ts';
 import { bootTestDaemon, tempState } from '../../test/support/vm-fixture.ts';
@@ -82,6 +82,19 @@ it('sets the clock of a guest that goes on, and resumes it also where that fails
   await verb(daemon, 'pause');
   expect(await verb(daemon, 'resume')).toMatchObject({ state: 'running' });
   expect(daemon.log).toContainEqual(expect.objectContaining({ message: 'the clock of the guest could not be set' }));
+});
+
+it('has the clock of a guest set also where the VMM did not say in time that it goes on', async () => {
+  const set: string[] = [];
+  const { daemon } = await boot({
+    resume: () => Promise.reject(timedOut('the VMM of devbox to resume', 10_000)),
+    syncClock: async (vm) => { set.push(`${vm.name} ${daemon.registry.isPaused(vm.id)}`); },
+  });
+  await verb(daemon, 'pause');
+  await expect(verb(daemon, 'resume')).rejects.toMatchObject({ code: 'timeout' });
+  await waitFor('the question for its time', () => set.length > 0);
+  // Of a paused VM the agent keeps it for later.
+  expect(set).toEqual(['devbox true']);
 });
 
 it('holds no other verb up while a guest that goes on is asked for its clock', async () => {

@@ -6,7 +6,7 @@ import { bound } from '../lifecycle/deadline.ts';
 import type { Vm } from '../model.ts';
 import type { CallContext } from '../plugin-api.ts';
 import type { VmRecord } from '../store/vms.ts';
-import { liveProcess, underLock } from './context.ts';
+import { keepTrack, liveProcess, underLock } from './context.ts';
 import type { VmContext } from './context.ts';
 import { viewOf } from './view.ts';
 
@@ -34,7 +34,13 @@ export async function resumeVm(ctx: VmContext, ref: string, call: CallContext): 
     requireUp(ctx, found);
     pausingDriver(ctx, found);
     const wasPaused = ctx.registry.isPaused(found.id);
-    if (wasPaused) await resumeLocked(ctx, found, call.signal);
+    if (wasPaused) {
+      await resumeLocked(ctx, found, call.signal).catch((error: unknown) => {
+        // A VMM that is slow may do it later all the same, and then the guest's clock is wrong: the agent keeps in mind that it is to be set.
+        void keepTrack(ctx, setClock(ctx, found, { log: call.log }));
+        throw error;
+      });
+    }
     return { record: found, isResumed: wasPaused };
   });
   if (isResumed) {
@@ -73,7 +79,7 @@ async function ask(ctx: VmContext, record: VmRecord, { verb, signal, work }: Ask
 }
 
 /** The guest's clock stood still with its CPUs. */
-async function setClock(ctx: VmContext, record: VmRecord, call: Pick<CallContext, 'signal' | 'log'>): Promise<void> {
+async function setClock(ctx: VmContext, record: VmRecord, call: Pick<CallContext, 'log'> & Partial<Pick<CallContext, 'signal'>>): Promise<void> {
   const outcome = await bound(
     { limitMs: clockLimitMs, signal: call.signal, graceMs: 0, expired: () => timedOut(`the clock of ${record.name}`, clockLimitMs) },
     (signal) => ctx.agent().syncClock?.(ctx.toVm(record), signal));

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import type { VmRecoverResult, VmView } from '../api.ts';
-import { definePlugin, operationFailed, VmRecovery } from '../plugin-api.ts';
+import { definePlugin, operationFailed, VmRecovery, Vms } from '../plugin-api.ts';
 import type { PluginDefinition, RecoveryContext, RecoveryFinding } from '../plugin-api.ts';
 import { fakeDriverPlugins } from '../../test/support/fake-driver.ts';
 import type { FakeDriverOptions } from '../../test/support/fake-driver.ts';
@@ -158,6 +158,48 @@ describe('how a VM ended', () => {
     process.kill(vmm!.pid, 'SIGKILL');
     await waitFor('the end to be settled', async () => (await show(daemon)).end !== undefined);
     expect((await show(daemon)).stateReason).toBe('guest poweroff');
+  });
+
+  it('is not taken for a stop by a stop that finds the VM ended', async () => {
+    // The watcher does not run: nobody has noticed yet.
+    const daemon = await boot(makeWorld());
+    for (const [tell, reason] of [[true, 'guest-panic'], [false, 'vmm-died']] as const) {
+      const { id, process: vmm } = tell ? await daemon.create({ name: 'devbox' }) : (await daemon.call<{ vm: VmView }>('vm.start', { ref: 'devbox' })).vm;
+      if (tell) daemon.registry.ended(id, 'guest-panic', { detail: ['Attempted to kill init!'] });
+      process.kill(vmm!.pid, 'SIGKILL');
+      await waitFor('the end of the VMM', () => !daemon.registry.isRunning(id));
+      expect(await daemon.call('vm.stop', { ref: 'devbox' })).toMatchObject({ vm: { state: 'stopped', end: { reason } } });
+      // Again there is nothing to end, and nothing to forget.
+      expect(await daemon.call('vm.stop', { ref: 'devbox' })).toMatchObject({ vm: { state: 'stopped', end: { reason } } });
+    }
+  });
+
+  it.each([['guest-panic', 'guest-panic'], ['guest-poweroff', 'stopped']] as const)('is not lost with a daemon that is killed while it clears up: %s is %s', async (told, reason) => {
+    const dir = tempState();
+    const entered = Promise.withResolvers<undefined>();
+    const teller = (isStuck: boolean): PluginDefinition => definePlugin({
+      name: 'teller', version: '0.0.0', apiVersion: 1, summary: 'Tells how VMs end.', requires: [Vms], config: z.strictObject({}),
+      setup: (ctx) => {
+        ctx.step({
+          name: 'teller.end', phase: 'ready', timeoutMs: 10_000, undoTimeoutMs: 2_000, plan: () => ({ data: null, makes: [] }), run: () => Promise.resolve(null),
+          async undo({ vm }) {
+            ctx.use(Vms).ended(vm.id, told);
+            entered.resolve(undefined);
+            if (isStuck) await new Promise(() => undefined);
+          },
+        });
+      },
+    }) as unknown as PluginDefinition;
+    const first = await bootTestDaemon({ dir, plugins: () => [...fakeDriverPlugins(), teller(true)] });
+    first.service.start();
+    const { process: vmm, id } = await first.create({ name: 'devbox' });
+    process.kill(vmm!.pid, 'SIGKILL');
+    first.registry.ended(id, 'unknown');
+    await entered.promise;
+    first.crash();
+    const second = await bootTestDaemon({ dir, plugins: () => [...fakeDriverPlugins(), teller(false)] });
+    await second.service.start().finished;
+    expect(await show(second)).toMatchObject({ state: 'stopped', end: { reason } });
   });
 
   it('is in the error of a start whose VMM ended meanwhile, and on the VM', async () => {

@@ -40,7 +40,9 @@ export async function stopLocked(ctx: VmContext, record: VmRecord, call: Pick<Ca
       await ask(ctx, { registration, vm, process }, call);
     }
   }
-  await endLocked(ctx, record, { call, endReason });
+  // One that has ended by itself, before the watcher saw it, was not stopped.
+  const endedBefore = (): VmEnd => ctx.registry.takeEnd(record.id) ?? { reason: 'vmm-died' };
+  await endLocked(ctx, record, { call, endReason: process === undefined && record.published ? endedBefore : endReason });
 }
 
 /** Only a guest that runs can power off. One that cannot be resumed is ended all the same. */

@@ -32,7 +32,7 @@ function world() {
     const from = looks;
     await until(() => looks > from + 3, 'the next looks');
   };
-  return { host, asked, watch, looked, fail: (times: number) => { failures = times; } };
+  return { host, paused, asked, watch, looked, fail: (times: number) => { failures = times; } };
 }
 
 it('looks at the clocks of all VMs that run once the host has slept, and not before', async () => {
@@ -65,6 +65,29 @@ it('looks at one that is due, and tries again a few times', async () => {
   await until(() => asked.length === 6, 'the last try');
   await looked();
   expect(asked).toEqual(['one', 'one', 'one', 'two', 'two', 'two']);
+});
+
+it('looks at one that was due while it was paused once that is over, whoever ended it', async () => {
+  const { host, paused, asked, watch, looked } = world();
+  const still = { id: 'still', name: 'still' } as Vm;
+  watch.due('still');
+  await looked();
+  expect(asked).toEqual([]);
+  paused.clear();
+  await until(() => asked.length === 1, 'the question');
+  paused.add('still');
+  host.bootMs += 3_600_000;
+  await until(() => asked.includes('one') && asked.includes('two'), 'the questions to the others');
+  asked.length = 0;
+  paused.clear();
+  await until(() => asked.length === 1, 'the question after the sleep');
+  // What was put right meanwhile is not asked again.
+  paused.add('still');
+  watch.due('still');
+  await watch.now(still, new AbortController().signal);
+  paused.clear();
+  await looked();
+  expect(asked).toEqual(['still', 'still']);
 });
 
 it('asks at once where it is told to, and soon again where that failed', async () => {

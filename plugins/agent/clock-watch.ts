@@ -53,10 +53,12 @@ export function createClockWatch(deps: ClockWatchDeps): ClockWatch {
   const due = new Map<string, number>();
   const attempt = async (id: string, signal: AbortSignal): Promise<void> => {
     const triesLeft = (due.get(id) ?? 1) - 1;
-    due.delete(id);
     const vm = vms.get(id);
-    // The end of a pause sets the clock.
-    if (vm === undefined || !vms.isRunning(id) || vms.isPaused(id)) return;
+    const isRunning = vm !== undefined && vms.isRunning(id);
+    // It stays due: a pause may end without a call that sets the clock.
+    if (isRunning && vms.isPaused(id)) return;
+    due.delete(id);
+    if (!isRunning) return;
     try {
       await sync(vm, signal);
     } catch (error) {
@@ -74,6 +76,7 @@ export function createClockWatch(deps: ClockWatchDeps): ClockWatch {
     async now(vm, signal) {
       try {
         await sync(vm, signal);
+        due.delete(vm.id);
       } catch (error) {
         // A guest that has just been let go on may be busy with all that waited for it; it is wrong until somebody asks again.
         due.set(vm.id, maxTries);

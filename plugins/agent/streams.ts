@@ -215,7 +215,11 @@ export class DialStream extends Duplex {
   gone(error?: Error): void {
     this.#gone = true;
     this.#outlet.close();
-    if (error !== undefined) this.destroy(error);
-    else this.endReading();
+    if (error !== undefined) return void this.destroy(error);
+    this.endReading();
+    if (this.writableEnded) return;
+    // The guest has closed it as a whole: who writes on learns that, once what came before has been read.
+    if (this.readableEnded) this.destroy();
+    else this.once('end', () => this.destroy());
   }
 }

@@ -1,7 +1,7 @@
 import { expect, onTestFinished, test } from 'vitest';
-import { unsupported } from '../../core/plugin-api.ts';
+import { busy, unsupported } from '../../core/plugin-api.ts';
 import type { Vm } from '../../core/plugin-api.ts';
-import type { PortForward } from '../usernet/capability.ts';
+import type { PortForward, PortForwards } from '../usernet/capability.ts';
 import type { Forwards } from '../usernet/forwards.ts';
 import { AutoForwards, maxAuto, restMs } from './auto-forwards.ts';
 import { ScriptedListeners, addressOf, fetchText, freePort, limit, listening, log, realForwards, serve, testVm } from './testing/guest.ts';
@@ -162,6 +162,11 @@ test('an older agent is asked once', async () => {
   const auto = new AutoForwards({ listeners, forwards: await realForwards([vm]), log, address: addressOf, retry }, vm);
   onTestFinished(() => auto.stop());
   await expect.poll(() => auto.notices(), limit).toEqual(['the guest does not tell what listens: the guest agent of devbox is too old']);
+  // Another guest, which only fails, is asked again and again meanwhile.
+  const other = await world();
+  other.listeners.failure = new Error('not now');
+  other.listeners.lose();
+  await expect.poll(() => other.listeners.watches, limit).toBeGreaterThan(5);
   listeners.failure = undefined;
   listeners.say(listening(1));
   expect([listeners.watches, listeners.watching]).toEqual([1, 0]);
@@ -178,6 +183,24 @@ test('stopping ends the watch and its forwards, and leaves the others', async ()
   expect([ports(here), here.listeners.watching]).toEqual([[published], 0]);
   here.listeners.say(listening(port));
   expect(ports(here)).toEqual([published]);
+});
+
+test('between ports that cannot be had the daemon has other work done', async () => {
+  const vm = testVm();
+  let asked = 0;
+  let others = 0;
+  const forwards: PortForwards = {
+    list: () => [], close() {}, setUnforwarded() {}, unforwarded: () => [], onPublish: () => () => undefined,
+    open: () => {
+      if (asked === 0) setImmediate(() => { others = asked; });
+      asked += 1;
+      return Promise.reject(busy('a port', 'somebody'));
+    },
+  };
+  const here = await world({ vm, forwards: forwards as Forwards });
+  here.listeners.say(listening(...Array.from({ length: 100 }, (_, n) => 20_000 + n)));
+  await expect.poll(() => asked, limit).toBe(100);
+  expect(others).toBeLessThan(5);
 });
 
 test('a guest whose every change is much work waits longer for the next look', () => {

@@ -1,5 +1,5 @@
 // One VM's automatic forwards: follows what its guest listens on.
-import { setTimeout as delay } from 'node:timers/promises';
+import { setTimeout as delay, setImmediate as nextTurn } from 'node:timers/promises';
 import { isBangerError } from '../../core/plugin-api.ts';
 import type { Logger, Vm } from '../../core/plugin-api.ts';
 import type { GuestListeners, ListenerSnapshot } from '../stats/capability.ts';
@@ -150,6 +150,8 @@ export class AutoForwards {
       const why = error instanceof Error ? error.message : 'internal error';
       this.#refused.set(guestPort, { why, atMs: now });
       this.#deps.log.info({ vm: this.#vm.name, guestPort, err: error }, 'a port of the guest is not forwarded');
+      // Finding out who has it took a while in which nothing else was done, and a guest may want all that this host has.
+      await nextTurn();
       return why;
     }
   }

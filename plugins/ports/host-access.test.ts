@@ -1,7 +1,6 @@
 // The guest's side is a script; the host's services are real ones of this host's 127.0.0.1.
 import { createServer } from 'node:net';
-import { duplexPair } from 'node:stream';
-import type { Duplex } from 'node:stream';
+import { Duplex, duplexPair } from 'node:stream';
 import { expect, onTestFinished, test } from 'vitest';
 import { operationFailed } from '../../core/plugin-api.ts';
 import type { GuestAgent, GuestListener, VmUse } from '../../core/plugin-api.ts';
@@ -9,7 +8,7 @@ import { HostAccess } from './host-access.ts';
 import { limit, log, serve, testVm } from './testing/guest.ts';
 
 type Listen = GuestAgent['listen'];
-interface Open { readonly target: Parameters<Listen>[1]; readonly connect: () => Duplex; readonly lose: () => void; closed: boolean }
+interface Open { readonly target: Parameters<Listen>[1]; readonly connect: () => Duplex; readonly take: () => Duplex; readonly lose: () => void; closed: boolean }
 
 function scriptedAgent(): { readonly open: Open[]; failure: Error | undefined; readonly agent: Pick<GuestAgent, 'listen'> } {
   const world: ReturnType<typeof scriptedAgent> = {
@@ -24,6 +23,11 @@ function scriptedAgent(): { readonly open: Open[]; failure: Error | undefined; r
             const [inside, outside] = duplexPair();
             onConnection(outside, { host: '127.0.0.1', port: 5 });
             return inside;
+          },
+          take() {
+            const stream = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+            onConnection(stream, { host: '127.0.0.1', port: 5 });
+            return stream;
           },
         };
         world.open.push(open);
@@ -87,6 +91,24 @@ test('listens again when the session was lost, and says what keeps it from that'
   world.failure = undefined;
   await expect.poll(() => world.open.length, limit).toBe(2);
   await expect.poll(() => made.notices(), limit).toEqual([]);
+});
+
+test('a service of the host learns that the guest reads no more, and the VM is not in use by that connection any longer', async () => {
+  let isOver = false;
+  const { port } = await serve('127.0.0.1', 0, (socket) => {
+    socket.on('error', () => {}).on('close', () => { isOver = true; }).resume();
+    const timer = setInterval(() => socket.write('an event'), 5);
+    socket.on('close', () => clearInterval(timer));
+  });
+  const world = scriptedAgent();
+  access(world, [port]);
+  await expect.poll(() => world.open.length, limit).toBe(1);
+  // Both of its directions are over, in order; what the host still says reaches nobody.
+  const stream = world.open[0]!.take();
+  stream.push(null);
+  stream.once('end', () => stream.destroy());
+  await expect.poll(() => isOver, limit).toBe(true);
+  expect([...held]).toEqual([]);
 });
 
 test('closing ends listeners and connections, and takes no more', async () => {

@@ -72,7 +72,9 @@ export class HostAccess {
     stream.on('close', () => {
       release();
       this.#connections.delete(stream);
-      if (!stream.readableEnded) socket.destroy();
+      // One that ended in order has handed its end to the socket: after that nobody is there for what the host's service still says.
+      if (!stream.readableEnded || socket.writableFinished) socket.destroy();
+      else socket.once('finish', () => socket.destroy());
     });
     // Refused by the host: the guest sees its connection end.
     socket.on('error', () => stream.destroy());

@@ -1,4 +1,4 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { operationFailed } from '../../core/plugin-api.ts';
@@ -65,13 +65,46 @@ test('a new daemon opens what was added again, and says what it cannot have', as
   // Its end is that of a process: nothing is tidied up.
   before.forwards.closeAll();
   const forwards = await realForwards([vm]);
-  await serve(addressOf(vm), lost, () => {});
+  const { server } = await serve(addressOf(vm), lost, () => {});
   const after = daemon(vm, forwards);
   await after.all.step.adopt?.(undoContext(vm), { file: '' }, null);
   expect(await fetchText(addressOf(vm), kept)).toBe('again');
   expect(after.ports().notices()).toEqual([expect.stringMatching(/^added port 7 is gone: Port .* listens there$/)]);
   after.listeners.say(listening(port));
   await expect.poll(() => forwards.list(vm).map(({ hostPort, source }) => [hostPort, source]), limit).toEqual([[kept, 'added'], [port, 'auto']]);
+  // Asked for again, it is not gone any longer.
+  await new Promise((resolve) => server.close(resolve));
+  await after.ports().add({ protocol: 'tcp', guestPort: 7, hostPort: lost });
+  expect(after.ports().notices()).toEqual([]);
+});
+
+test('a change of the VM waits for no guest that is asked where a port listens', async () => {
+  const { vm, all, ports, listeners } = await world();
+  const answer = Promise.withResolvers<void>();
+  let asked = 0;
+  listeners.list = async () => { asked += 1; await answer.promise; return listening(); };
+  const adding = ports().add({ protocol: 'tcp', guestPort: 80, hostPort: await freePort(addressOf(vm)) });
+  await expect.poll(() => asked, limit).toBe(1);
+  const spec = (auto: boolean): Vm['spec'] => ({ sections: { ports: { auto } } }) as unknown as Vm['spec'];
+  await all.reconfigure(vm, { before: spec(true), after: spec(false), running: true }, undoContext(vm));
+  expect(ports().isAuto).toBe(false);
+  answer.resolve();
+  expect(await adding).toMatchObject({ guestPort: 80, source: 'added' });
+});
+
+test('what cannot be noted down leaves the ports as they were', async () => {
+  const { vm, ports, forwards, listeners } = await world();
+  const [kept, auto] = [await freePort(addressOf(vm)), await freePort(addressOf(vm))];
+  const request = { protocol: 'tcp', guestPort: 7, hostPort: kept } as const;
+  await ports().add(request);
+  listeners.say(listening(auto));
+  await expect.poll(() => forwards.list(vm).map(({ source }) => source), limit).toEqual(['added', 'auto']);
+  const file = ended(vm);
+  mkdirSync(join(vm.dir, 'ports.json.part'));
+  for (const guestPort of [7, auto]) await expect(ports().add({ ...request, guestPort, hostPort: guestPort === 7 ? kept : auto })).rejects.toMatchObject({ code: 'operation_failed' });
+  await expect(ports().remove({ protocol: 'tcp', hostPort: kept })).rejects.toMatchObject({ code: 'operation_failed', message: 'The ports of devbox cannot be noted down' });
+  await expect.poll(() => forwards.list(vm).map(({ hostPort, source }) => [hostPort, source]), limit).toEqual([[kept, 'added'], [auto, 'auto']]);
+  expect(ended(vm)).toBe(file);
 });
 
 test('a file that is none of ours keeps the rest from nothing', async () => {

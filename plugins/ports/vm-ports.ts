@@ -38,7 +38,8 @@ export class VmPorts {
   readonly #gone = new AbortController();
   readonly #hostAccess: HostAccess;
   #auto: AutoForwards | undefined;
-  #lost: string[] = [];
+  /** Added ports that could not be had again, and why. */
+  readonly #lost = new Map<string, string>();
 
   constructor(deps: VmPortsDeps, vm: Vm, options: { readonly auto: boolean }) {
     this.#deps = deps;
@@ -52,7 +53,7 @@ export class VmPorts {
   }
   /** Sentences about what is not as one might expect. */
   notices(): string[] {
-    return [...this.#lost, ...this.#auto?.notices() ?? [], ...this.#hostAccess.notices()];
+    return [...this.#lost.values(), ...this.#auto?.notices() ?? [], ...this.#hostAccess.notices()];
   }
 
   /** Opens again what was added before this daemon began; what cannot be had is a notice. */
@@ -63,26 +64,30 @@ export class VmPorts {
           await this.#deps.forwards.open(this.#vm, { ...port, source: 'added' });
         } catch (error) {
           this.#deps.log.warn({ vm: this.#vm.name, guestPort: port.guestPort, err: error }, 'an added port cannot be had again');
-          this.#lost.push(`added port ${port.guestPort} is gone: ${error instanceof Error ? error.message : 'internal error'}`);
+          this.#lost.set(guestPortKey(port), `added port ${port.guestPort} is gone: ${error instanceof Error ? error.message : 'internal error'}`);
         }
       }
     });
   }
 
   /** @throws busy, naming who holds the port; operation_failed; not_running */
-  add(request: PortRequest): Promise<PortForward> {
+  async add(request: PortRequest): Promise<PortForward> {
+    // Before its turn: a change of the VM waits for that with the VM's lock in hand, and must not wait for a guest.
+    const guestHost = await this.#guestHost(request);
     return this.#alone('vm.port.add', async () => {
       const { forwards } = this.#deps;
       this.#requireRoom(request.protocol);
-      const guestHost = await this.#guestHost(request);
+      const before = this.#added();
       const forward = await forwards.open(this.#vm, { ...request, guestHost, source: 'added' });
       try {
-        await this.#save();
+        await this.#save(this.#added());
       } catch (error) {
-        if (forward.source === 'added') forwards.close(this.#vm, forward);
-        throw operationFailed(`Port ${request.guestPort} of ${this.#vm.name} cannot be noted down`, { cause: error });
+        if (forward.source === 'added' && !before.includes(forward)) forwards.close(this.#vm, forward);
+        throw error;
+      } finally {
+        this.#auto?.again();
       }
-      this.#auto?.again();
+      this.#lost.delete(guestPortKey(request));
       return forward;
     });
   }
@@ -92,8 +97,8 @@ export class VmPorts {
     return this.#alone('vm.port.rm', async () => {
       const forward = this.#find(wanted);
       if (forward.source !== 'added') throw notAdded(this.#vm.name, forward);
+      await this.#save(this.#added().filter((other) => other !== forward));
       this.#deps.forwards.close(this.#vm, forward);
-      await this.#save();
       this.#auto?.again();
       return forward;
     });
@@ -135,8 +140,13 @@ export class VmPorts {
     return this.#deps.forwards.list(this.#vm).filter(({ source }) => source === 'added');
   }
 
-  #save(): Promise<void> {
-    return writeAdded(this.#vm, this.#added().map(({ protocol, address, hostPort, guestPort, guestHost }): AddedPort => ({ protocol, address, hostPort, guestPort, guestHost })));
+  /** @throws operation_failed */
+  async #save(added: readonly PortForward[]): Promise<void> {
+    try {
+      await writeAdded(this.#vm, added.map(({ protocol, address, hostPort, guestPort, guestHost }): AddedPort => ({ protocol, address, hostPort, guestPort, guestHost })));
+    } catch (error) {
+      throw operationFailed(`The ports of ${this.#vm.name} cannot be noted down`, { cause: error });
+    }
   }
 
   /** Where the port listens now; nothing is known of one that does not yet, and of a guest that does not say. */
@@ -167,6 +177,8 @@ export class VmPorts {
     return this.#lock.run('ports', { holder: verb, signal: this.#gone.signal, subject: `ports of ${this.#vm.name}` }, work);
   }
 }
+
+const guestPortKey = ({ protocol, guestPort }: Pick<PortRequest, 'protocol' | 'guestPort'>): string => `${protocol} ${guestPort}`;
 
 function notAdded(vm: string, { source, hostPort }: PortForward): BangerError {
   const [what, hint] = source === 'published' ? ['is published', `banger vm set ${vm} --publish replaces what is`]

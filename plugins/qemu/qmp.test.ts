@@ -78,6 +78,13 @@ describe('connectQmp', () => {
     client.close();
   });
 
+  test.each(['null', '7', '{"desc": {"toString": 1}}'])('takes %s for a refusal without a reason', async (error) => {
+    await serve((request, socket) => socket.write(`{"return": 1, "id": {"toString": 1}}\r\n{"error": ${error}, "id": ${request.id}}\r\n`));
+    const client = await connectQmp(path, limit);
+    await expect(client.execute('stop')).rejects.toMatchObject({ code: 'operation_failed', message: 'QEMU refused stop: no reason given' });
+    client.close();
+  });
+
   test('a frozen VMM fails the call at its deadline and the session lives on', async () => {
     let stuck: Request | undefined;
     await serve((request, socket) => {

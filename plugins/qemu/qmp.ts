@@ -148,13 +148,15 @@ class QmpSession implements QmpClient {
   }
 
   #settle(message: Record<string, unknown>): void {
-    const call = this.#pending.get(Number(message['id']));
-    if (!call) return;
-    this.#pending.delete(Number(message['id']));
+    // Of a VMM taken over by its guest each may be anything, also what cannot become a number or a text.
+    const { id, error } = message;
+    const call = typeof id === 'number' ? this.#pending.get(id) : undefined;
+    if (typeof id !== 'number' || !call) return;
+    this.#pending.delete(id);
     clearTimeout(call.timer);
-    const problem = message['error'] as { desc?: unknown } | undefined;
-    if (problem === undefined) call.resolve(message['return']);
-    else call.reject(operationFailed(`QEMU refused ${call.command}: ${String(problem.desc ?? 'no reason given')}`));
+    if (error === undefined) return call.resolve(message['return']);
+    const { desc } = asObject(error);
+    call.reject(operationFailed(`QEMU refused ${call.command}: ${typeof desc === 'string' ? desc : 'no reason given'}`));
   }
 }
 

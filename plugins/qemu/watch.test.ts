@@ -70,6 +70,8 @@ test('leaves the counting of reboots to the agent, which knows one boot from the
 test('tells a full host disk once', async () => {
   const data = { device: '', operation: 'write', action: 'report', reason: 'No space left on device' };
   raise('BLOCK_IO_ERROR', { ...data, reason: 'Input/output error' });
+  // Of a VMM that its guest has taken over.
+  raise('BLOCK_IO_ERROR', { ...data, reason: { toString: 1 } });
   raise('BLOCK_IO_ERROR', data);
   raise('BLOCK_IO_ERROR', data);
   peer?.end();

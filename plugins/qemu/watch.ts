@@ -131,7 +131,8 @@ class Reporter {
 
   #noteBlockError(data: QmpEvent['data']): void {
     // A guest may produce thousands of these; one line says it. QEMU sets `nospace` only where such an error pauses the guest.
-    const isFull = data['nospace'] === true || /no space left|quota exceeded/i.test(String(data['reason']));
+    const { nospace, reason } = data;
+    const isFull = nospace === true || (typeof reason === 'string' && /no space left|quota exceeded/i.test(reason));
     if (this.#diskFull || !isFull) return;
     this.#diskFull = true;
     this.#to.onDiskFull();

@@ -2,7 +2,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
-import type { Duplex } from 'node:stream';
+import { Duplex } from 'node:stream';
 import { afterEach, describe, expect, test } from 'vitest';
 import { operationFailed } from '../../core/plugin-api.ts';
 import type { GuestAgent, Logger, Vm, VmUse } from '../../core/plugin-api.ts';
@@ -132,6 +132,25 @@ test('a guest stream that fails ends the client', async () => {
   const socket = await open(port);
   socket.write('x');
   await expect(collect(socket)).rejects.toMatchObject({ code: 'ECONNRESET' });
+});
+
+test('a client that writes on learns that the guest\'s side is over, after all that it said', async () => {
+  const stream = new Duplex({ read() {}, write: (_chunk, _encoding, done) => done() });
+  const forwards = forwardsTo(() => Promise.resolve(stream));
+  const port = await freePort();
+  await forwards.replace(vm('devbox'), [forward(port, 80)]);
+  const socket = await open(port);
+  const over = new Promise<string>((resolve) => { socket.once('error', ({ message }) => resolve(message)); });
+  let said = '';
+  socket.on('data', (chunk: Buffer) => { said += chunk.toString(); });
+  const timer = setInterval(() => socket.write(Buffer.alloc(1000)), 5);
+  socket.on('close', () => clearInterval(timer));
+  stream.push('an answer');
+  stream.push(null);
+  stream.once('end', () => stream.destroy());
+  expect(await over).toMatch(/ECONNRESET|EPIPE/);
+  expect(said).toBe('an answer');
+  await expect.poll(() => held, limit).toEqual([]);
 });
 
 test('names the VM that has the port, then the process, and keeps the former listeners', async () => {

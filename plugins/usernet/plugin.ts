@@ -57,9 +57,9 @@ export default definePlugin({
     ctx.contribute('guest', 'usernet.address', (guest, { vm }) => hasNetwork(vm) ? { ...guest, network: guestNetwork(vm) } : guest);
     ctx.step(preflightStep(netns));
     ctx.step(netnsStep(netns));
-    ctx.step(publishStep({ host, forwards }));
-    ctx.reconfigure('usernet', reconfigurePublish({ host, forwards }));
     const vms = ctx.use(Vms);
+    ctx.step(publishStep({ host, forwards, vms }));
+    ctx.reconfigure('usernet', reconfigurePublish({ host, forwards }));
     ctx.task('usernet.watch-uplinks', (signal) => watchUplinks(vms, signal));
     ctx.onDispose(() => forwards.closeAll());
   },

@@ -82,8 +82,9 @@ function meet(socket: Socket, { vm, agent, log, connections, maxConnections = de
 function joinStreams(socket: Socket, stream: Duplex): void {
   stream.on('error', () => { if (!socket.destroyed) socket.resetAndDestroy(); });
   stream.on('close', () => {
-    // A stream that ended in order has handed its end to the socket, which finishes its writes by itself.
-    if (!stream.readableEnded) socket.destroy();
+    // A stream that ended in order has handed its end to the socket: that finishes its writes, and then nobody is there for what the client still says.
+    if (!stream.readableEnded || socket.writableFinished) socket.destroy();
+    else socket.once('finish', () => socket.destroy());
   });
   socket.on('close', () => stream.destroy());
   if (socket.destroyed) { stream.destroy(); return; }

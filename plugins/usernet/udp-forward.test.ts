@@ -1,8 +1,7 @@
 // Real sockets on this host's side; the guest's side is a script that takes and gives records as `agent udp` does.
-import { createSocket } from 'node:dgram';
-import type { Socket } from 'node:dgram';
+import { Socket, createSocket } from 'node:dgram';
 import { PassThrough } from 'node:stream';
-import { afterEach, expect, test } from 'vitest';
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest';
 import { operationFailed } from '../../core/plugin-api.ts';
 import type { GuestExecRequest, GuestExit, GuestProcess, Logger, Vm } from '../../core/plugin-api.ts';
 import type { HostListener } from './tcp-forward.ts';
@@ -206,6 +205,20 @@ test('what is longer than a datagram, or for nobody, is passed over', async () =
   guests[0]!.send(1, Buffer.alloc(65_507, 'x'));
   expect(await answer).toHaveLength(65_507);
   expect([guests[0]!.hungUp, warnings]).toEqual([false, []]);
+});
+
+test('a datagram that names no port to answer at is dropped', async () => {
+  const bound = vi.spyOn(Socket.prototype, 'bind');
+  onTestFinished(() => bound.mockRestore());
+  const { port, calls } = await start();
+  // As one from a raw socket comes in, which takes root to send.
+  (bound.mock.contexts.at(-1) as Socket | undefined)?.emit('message', Buffer.from('hello'), { address, family: 'IPv4', port: 0, size: 5 });
+  const one = await client();
+  await say(one, port, 'named');
+  const answer = said(one);
+  for (const id of [1, 2]) guests[0]!.send(id, 'answer');
+  expect(await answer).toBe('answer');
+  expect([calls(), guests[0]!.records.map(({ data }) => data).includes('hello')]).toEqual([1, false]);
 });
 
 test('what a guest still says after the end is passed over, and no fault of the daemon', async () => {

@@ -73,6 +73,8 @@ class UdpForward implements HostListener {
   }
 
   #fromHost(data: Buffer, from: RemoteInfo): void {
+    // One that names no port to answer at, as UDP allows: sending there throws.
+    if (from.port === 0) return;
     const record = Buffer.allocUnsafe(headerBytes + data.length);
     record.writeUInt16LE(data.length, 0);
     record.writeUInt16LE(this.#clientOf(from).id, 2);

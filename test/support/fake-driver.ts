@@ -33,6 +33,8 @@ export interface FakeDriverOptions {
   readonly builtin?: (vm: Vm, words: readonly string[]) => readonly string[];
   /** The driver has no `pause`. */
   readonly cannotPause?: boolean;
+  /** In place of a VMM that goes on. */
+  readonly resume?: (vm: Vm) => Promise<void>;
   /** `GuestAgent.syncClock`. */
   readonly syncClock?: (vm: Vm, signal: AbortSignal) => Promise<void>;
 }
@@ -64,7 +66,7 @@ function fakeDriver(options: FakeDriverOptions) {
       const signalVmm = (vm: Vm, signal: NodeJS.Signals): void => {
         for (const { process: { pid } } of processes.findByMark(`${vm.mark}/fake.vmm`)) process.kill(pid, signal);
       };
-      ctx.provide(VmmDriver, createFakeDriver({ agentSocket: options.agentSocket, signal: options.cannotPause === true ? undefined : signalVmm }));
+      ctx.provide(VmmDriver, createFakeDriver({ agentSocket: options.agentSocket, resume: options.resume, signal: options.cannotPause === true ? undefined : signalVmm }));
       if (options.agentSocket === undefined) ctx.provide(GuestAgent, createFakeAgent({ builtin: options.builtin, vms: ctx.use(Vms), syncClock: options.syncClock }));
       ctx.provide(Images, { ensure: (ref) => pick(image, 'image', ref), get: (id) => pick(image, 'image', id), find: (ref) => pick(image, 'image', ref) });
       ctx.provide(Kernels, { ensure: (ref) => pick(kernel, 'kernel', ref), get: (id) => pick(kernel, 'kernel', id), find: (ref) => pick(kernel, 'kernel', ref) });

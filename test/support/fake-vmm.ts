@@ -29,14 +29,15 @@ export async function endFake(processes: Processes, mark: string, known: Process
 }
 
 interface FakeDriverParts {
+  readonly resume?: ((vm: Vm) => Promise<void>) | undefined;
   readonly agentSocket?: ((vm: Vm) => string) | undefined;
   /** Stops and continues the VM's process: without it the driver cannot pause. */
   readonly signal?: ((vm: Vm, signal: 'SIGSTOP' | 'SIGCONT') => void) | undefined;
 }
 
-export function createFakeDriver({ agentSocket, signal }: FakeDriverParts = {}): VmmDriver {
+export function createFakeDriver({ agentSocket, resume, signal }: FakeDriverParts = {}): VmmDriver {
   return {
-    ...(signal === undefined ? {} : { pause: async (vm) => signal(vm, 'SIGSTOP'), resume: async (vm) => signal(vm, 'SIGCONT') }),
+    ...(signal === undefined ? {} : { pause: async (vm) => signal(vm, 'SIGSTOP'), resume: resume ?? (async (vm) => signal(vm, 'SIGCONT')) }),
     available: () => Promise.resolve({ ok: true, preference: 1, accelerator: 'none' }),
     connectAgent: (vm) => (agentSocket === undefined ? Promise.reject(operationFailed(`The fake VM ${vm.name} has no agent stream`)) : connectTo(agentSocket(vm))),
     driveFormats: ['raw'],
