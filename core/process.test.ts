@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { afterEach, describe, expect, test, vi } from 'vitest';
 import type { ProcessIdentity } from './model.ts';
 import { createProcesses, parseStat } from './process.ts';
+import { startLingering } from '../test/support/lingering.ts';
 
 const processes = createProcesses();
 const started: ChildProcess[] = [];
@@ -49,6 +50,15 @@ test('counts a zombie as dead', async () => {
   const child = start('sh', ['-c', 'true & echo $!; exec sleep 600']);
   const [text] = await once(child.stdout!, 'data') as [Buffer];
   await vi.waitFor(() => expect(processes.identify(Number(text.toString()))).toBeUndefined(), { timeout: 10_000 });
+});
+
+test('counts a zombie as alive until its last thread is over: it holds its files', async () => {
+  const child = await startLingering();
+  started.push(child);
+  const own = identityOf(child);
+  expect(processes.isAlive(own)).toBe(true);
+  child.stdin!.end();
+  await vi.waitFor(() => expect(processes.isAlive(own)).toBe(false), { timeout: 10_000 });
 });
 
 describe('end', () => {

@@ -1,4 +1,4 @@
-// Identity and end of host processes, by /proc. A process is boot id, pid and start time; states Z and X count as dead.
+// Identity and end of host processes, by /proc. A process is boot id, pid and start time; states Z, once no thread is left, and X count as dead.
 import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Processes } from './capabilities.ts';
@@ -15,7 +15,7 @@ export function createProcesses(): Processes {
   const hostBootId = readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
   const identify = (pid: number): ProcessIdentity | undefined => {
     const stat = readStat(pid);
-    return stat && !stat.dead ? { hostBootId, pid, startTime: stat.startTime } : undefined;
+    return stat && (!stat.dead || hasThreads(pid)) ? { hostBootId, pid, startTime: stat.startTime } : undefined;
   };
   const isAlive = (process: ProcessIdentity): boolean =>
     process.hostBootId === hostBootId && identify(process.pid)?.startTime === process.startTime;
@@ -56,6 +56,15 @@ export function parseStat(text: string): Stat {
   const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
   const state = fields[0] ?? 'X';
   return { dead: state === 'Z' || state === 'X' || state === 'x', startTime: fields[19] ?? '' };
+}
+
+/** Whether threads of a zombie have yet to end. Until they have, its files, sockets and locks are held: QEMU's are its disks. */
+function hasThreads(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length > 1;
+  } catch {
+    return false; // gone meanwhile
+  }
 }
 
 function readStat(pid: number): Stat | undefined {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { timedOut } from '../../core/errors.ts';
 import { resolvePaths } from '../../core/paths.ts';
@@ -40,7 +40,8 @@ function isLive(pid: number): boolean {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
     const state = stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3);
-    return state !== 'Z' && state !== 'X';
+    // A zombie whose other threads have yet to end holds its files and locks.
+    return state === 'Z' ? readdirSync(`/proc/${pid}/task`).length > 1 : state !== 'X';
   } catch {
     return false; // no such process
   }
