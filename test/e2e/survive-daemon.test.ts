@@ -50,12 +50,12 @@ describe('a running VM', () => {
     const vmm = (await host.vm('keeper')).process!.pid;
     process.kill(vmm, 'SIGKILL');
     const killedAt = Date.now();
-    const marked = async (): Promise<boolean> => (await host.marked()).length === 0;
-    await waitFor('the resources to be gone without anybody looking', marked, 30_000);
+    // Its row says `stopping` for the moment between the end of the last process and that of the teardown.
+    const cleared = async (): Promise<boolean> => (await host.marked()).length === 0 && (await host.vm('keeper')).state === 'stopped';
+    await waitFor('the resources to be gone without anybody looking', cleared, 30_000);
     expect(Date.now() - killedAt).toBeLessThan(3000); // the promise of the issue, not a benchmark
     // Its mark goes with its memory, its last thread a moment later.
     await waitFor('the VMM to be gone', () => !isLive(vmm));
-    expect((await host.vm('keeper')).state).toBe('stopped');
     await host.ok(['vm', 'start', 'keeper']);
     expect((await host.ok(['vm', 'exec', 'keeper', '--', 'echo', 'again'])).out).toBe('again\n');
   });
