@@ -78,6 +78,15 @@ describe('vm port', () => {
     answer({ 'vm.port.add': () => { throw new FakeError('busy', 'Port 127.70.0.1:80 is busy: nginx (pid 812) listens there'); } });
     expect(await banger('vm', 'port', 'add', 'devbox', '80')).toMatchObject({ code: 1, err: expect.stringMatching(/^banger: Port 127.70.0.1:80 is busy: nginx \(pid 812\) listens there\n/) as string });
   });
+  test('vm port add --json tells what was opened before one could not be', async () => {
+    answer({ 'vm.port.add': ({ params }) => {
+      if (params['guestPort'] === 81) throw new FakeError('busy', 'Port 127.70.0.1:81 is busy');
+      return { forward: { protocol: 'tcp', guestPort: 80, address: '127.70.0.1', hostPort: 80, source: 'added' } };
+    } });
+    const { code, out, err } = await banger('vm', 'port', 'add', 'devbox', '80', '81', '--json');
+    expect([code, err]).toEqual([1, expect.stringContaining('Port 127.70.0.1:81 is busy') as string]);
+    expect(JSON.parse(out)).toEqual({ forwards: [expect.objectContaining({ guestPort: 80 })] });
+  });
   test('what is no port is refused before anything is asked', async () => {
     expect(await banger('vm', 'port', 'add', 'devbox', '80', 'x')).toMatchObject({ code: 2, err: expect.stringContaining('x is no port') as string });
     expect(daemon.calls.filter(({ method }) => method === 'vm.port.add')).toEqual([]);
