@@ -71,10 +71,17 @@ export interface TestSession {
   ready(count?: number): Promise<void>;
 }
 
+/** A name is there from the bind on, which is before the listen: who looks in between is refused, and tries again. */
 export async function openSocket(path: string): Promise<Socket> {
-  const socket = connect({ path });
-  await new Promise<void>((resolve, reject) => socket.once('connect', resolve).once('error', reject));
-  return socket;
+  let socket: Socket | undefined;
+  await until(async () => {
+    const one = connect({ path });
+    const error = await new Promise<NodeJS.ErrnoException | undefined>((resolve) => one.once('connect', () => resolve(undefined)).once('error', resolve));
+    if (error !== undefined && error.code !== 'ECONNREFUSED') throw error;
+    socket = error === undefined ? one : undefined;
+    return socket !== undefined;
+  }, `${path} to take connections`);
+  return socket!;
 }
 
 export async function openTestSession(path: string): Promise<TestSession> {
