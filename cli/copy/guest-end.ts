@@ -48,6 +48,7 @@ export class GuestEnd implements Source, Sink {
   #stopTimer: NodeJS.Timeout | undefined;
   #isAsked = false;
   #isFinished = false;
+  #hasSpoken = false;
   #over = false;
 
   constructor(stream: FrameStream, label: string, say: (line: string) => void) {
@@ -104,8 +105,19 @@ export class GuestEnd implements Source, Sink {
 
   #onFrame(kind: number, payload: Buffer): Promise<void> | void {
     if (kind === frameKind.stdout) return this.#write?.(payload);
-    if (kind === frameKind.stderr) this.lines.push(payload);
-    else if (kind === frameKind.exit) this.#end(parseExit(payload, this.label));
+    if (kind === frameKind.stderr) {
+      this.#hasSpoken = true;
+      this.lines.push(payload);
+    } else if (kind === frameKind.exit) {
+      this.#speakForUnbegun(payload);
+      this.#end(parseExit(payload, this.label));
+    }
+  }
+
+  /** The program takes our signal before it does anything else, and then says what became of the copy: one that died of it had not begun. */
+  #speakForUnbegun(payload: Buffer): void {
+    const exit = JSON.parse(payload.toString('utf8')) as ExitFrame;
+    if (this.#isAsked && !this.#hasSpoken && 'signal' in exit && exit.signal === 'TERM') this.lines.push(Buffer.from('stopped before it began: nothing was put in place\n'));
   }
 
   #end(result: EndResult): void {

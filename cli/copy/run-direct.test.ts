@@ -108,6 +108,23 @@ describe('a copy into a guest', () => {
     expect(heard(daemon)).toEqual(['stdin ', 'signal TERM']);
   });
 
+  test('says that nothing was put in place of a guest whose program ended before it could say so', async () => {
+    const { daemon, done } = begin('in', 'echo "copy: cannot read x: No such file or directory" >&2; exit 3');
+    await waitFor('the signal', () => heard(daemon).includes('signal TERM'));
+    await exitWith(daemon, { signal: 'TERM', number: 15 });
+    expect(await done).toMatchObject({ message: 'host: cannot read x: No such file or directory; nothing was put in place (one:/srv)' });
+  });
+
+  test('does not say so of a guest whose program was killed, or had something to say', async () => {
+    for (const [words, exit] of [['', { signal: 'KILL', number: 9 }], ['x: Permission denied', { signal: 'TERM', number: 15 }]] as const) {
+      const { daemon, done } = begin('in', 'echo "copy: cannot read x: No such file or directory" >&2; exit 3');
+      await waitFor('the signal', () => heard(daemon).includes('signal TERM'));
+      if (words !== '') await stderr(daemon, words);
+      await exitWith(daemon, exit);
+      expect(await done).toMatchObject({ message: 'host: cannot read x: No such file or directory' });
+    }
+  });
+
   test('fails when the guest claims success before all is sent', async () => {
     const { daemon, done } = begin('in', `${control}; echo "copy: the other end is gone" >&2; exit 3`);
     await exitWith(daemon, { code: 0 });
