@@ -27,9 +27,10 @@ const handedOn = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 /** Runs it to its end; answers its exit code, 128+n when signal n ended it. @throws operation_failed when it does not start */
 export function runInForeground(program: string, args: readonly string[], env: Env): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: 'inherit', env: { ...env } });
+    // Before it is begun: one of these between its start and ours to listen would end us and leave it alone. They run after this turn, when there is a child.
     const listeners = handedOn.map((signal) => [signal, () => void child.kill(signal)] as const);
     for (const [signal, listener] of listeners) process.on(signal, listener);
+    const child = spawn(program, args, { stdio: 'inherit', env: { ...env } });
     const done = (settle: () => void): void => {
       for (const [signal, listener] of listeners) process.off(signal, listener);
       settle();
