@@ -5,7 +5,7 @@ import type { KeyedLock } from '../lock.ts';
 import type { Logger, Vm } from '../plugin-api.ts';
 import type { Store } from '../store/store.ts';
 import type { VmRecord } from '../store/vms.ts';
-import { endOfStop } from '../vm/end.ts';
+import { foundEnd } from '../vm/end.ts';
 import type { ToVm } from '../vm/record.ts';
 import { bound } from './deadline.ts';
 import type { JobRunner } from './jobs.ts';
@@ -109,17 +109,13 @@ async function recoverVm(deps: RecoverDeps, record: VmRecord, report: RecoverRep
       report.rolledBack.push(record.name);
       return;
     case 'stop':
-      report.problems.push(...await deps.settle.stop(record, { ...options, endReason: howEnded(deps, record) }));
+      report.problems.push(...await deps.settle.stop(record, { ...options, endReason: () => foundEnd(record, deps.takeEnd?.(record.id), 'unknown') }));
       report.stopped.push(record.name);
       return;
     case 'delete':
       report.problems.push(...await deps.settle.remove(record, options));
       report.deleted.push(record.name);
   }
-}
-
-function howEnded({ takeEnd }: RecoverDeps, { id, activity }: VmRecord): () => VmEnd {
-  return () => activity === 'stopping' ? endOfStop(takeEnd?.(id)) : takeEnd?.(id) ?? { reason: 'unknown' };
 }
 
 /** Listeners and sessions of a VM that lived on; one that cannot be had again is logged and the VM stays. */

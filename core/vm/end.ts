@@ -1,5 +1,6 @@
 // How a VM ended, in words that can be kept and shown: a guest may have written any of them.
 import type { VmEnd, VmEndReason } from '../capabilities.ts';
+import type { VmRecord } from '../store/vms.ts';
 
 /** A panic's last lines and what is said of them. */
 const maxLines = 32;
@@ -23,8 +24,12 @@ export function boundedEnd({ reason, at, detail = [] }: VmEnd): VmEnd {
 /** Ends that no stop looks like. */
 const ownEnds: ReadonlySet<VmEndReason> = new Set(['guest-panic', 'out-of-memory', 'disk-full']);
 
-/** The end of a VM that a daemon cleared up or stopped when it went itself, which cannot be told apart: a stop, unless what the VMM left says otherwise. */
-export function endOfStop(told: VmEnd | undefined): VmEnd {
+/**
+ * The end of a VM that is found ended, by what its VMM left; `unsaid` where that is nothing. One that a daemon was clearing up or stopping when it went itself,
+ * which cannot be told apart, was stopped, unless what the VMM left says otherwise.
+ */
+export function foundEnd({ activity }: Pick<VmRecord, 'activity'>, told: VmEnd | undefined, unsaid: VmEndReason): VmEnd {
+  if (activity !== 'stopping') return told ?? { reason: unsaid };
   return told !== undefined && ownEnds.has(told.reason) ? told : { reason: 'stopped' };
 }
 

@@ -9,7 +9,7 @@ import type { CallContext, Vm } from '../plugin-api.ts';
 import type { VmRecord } from '../store/vms.ts';
 import { liveProcess, underLock } from './context.ts';
 import type { VmContext } from './context.ts';
-import { endOfStop } from './end.ts';
+import { foundEnd } from './end.ts';
 import { viewOf } from './view.ts';
 
 /** A check reads a whole disk; a disk may have terabytes. */
@@ -44,10 +44,7 @@ async function finishTeardown(ctx: VmContext, record: VmRecord, call: CallContex
   const rows = ctx.store.ledger.byOwner(`vm:${record.id}`).filter(isOfOneRun);
   if (rows.length === 0 && record.activity === undefined && !record.published) return [];
   call.stage('undo', `undoing what is left of ${record.name}`);
-  const endReason = (): VmEnd => {
-    const told = ctx.registry.takeEnd(record.id);
-    return record.activity === 'stopping' ? endOfStop(told) : told ?? { reason: 'vmm-died' };
-  };
+  const endReason = (): VmEnd => foundEnd(record, ctx.registry.takeEnd(record.id), 'vmm-died');
   const problems = await ctx.lifecycle.stop(record, { reason: 'reclaim', opId: call.opId, log: call.log, endReason });
   if (problems.length === 0) return [{ subject: 'teardown', state: 'repaired', text: `was not finished: undone now: ${rows.map(({ step }) => step).join(', ') || 'nothing was left'}` }];
   return problems.map(({ step, message }) => ({
