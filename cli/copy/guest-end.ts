@@ -109,14 +109,14 @@ export class GuestEnd implements Source, Sink {
       this.#hasSpoken = true;
       this.lines.push(payload);
     } else if (kind === frameKind.exit) {
-      this.#speakForUnbegun(payload);
-      this.#end(parseExit(payload, this.label));
+      const exit = JSON.parse(payload.toString('utf8')) as ExitFrame;
+      this.#speakForUnbegun(exit);
+      this.#end(resultOf(exit, this.label));
     }
   }
 
   /** The program takes our signal before it does anything else, and then says what became of the copy: one that died of it had not begun. */
-  #speakForUnbegun(payload: Buffer): void {
-    const exit = JSON.parse(payload.toString('utf8')) as ExitFrame;
+  #speakForUnbegun(exit: ExitFrame): void {
     if (this.#isAsked && !this.#hasSpoken && 'signal' in exit && exit.signal === 'TERM') this.lines.push(Buffer.from('stopped before it began: nothing was put in place\n'));
   }
 
@@ -129,8 +129,7 @@ export class GuestEnd implements Source, Sink {
   }
 }
 
-function parseExit(payload: Buffer, label: string): EndResult {
-  const exit = JSON.parse(payload.toString('utf8')) as ExitFrame;
+function resultOf(exit: ExitFrame, label: string): EndResult {
   if ('code' in exit) return { code: exit.code };
   if ('signal' in exit) return { error: new BangerError('operation_failed', `The end of the copy in ${label} was ended by signal ${exit.signal}`) };
   const { code, opId, hint, detail, message } = exit.error;
