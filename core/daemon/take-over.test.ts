@@ -1,5 +1,5 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -14,6 +14,12 @@ afterEach(() => {
   rmSync(dir, { recursive: true });
 });
 
+async function serve(path: string, meet: (client: Socket) => void): Promise<Server> {
+  const server = createServer(meet).listen(path);
+  await new Promise((resolve) => server.once('listening', resolve));
+  return server;
+}
+
 test('waits for a daemon that ends', async () => {
   const held = lockStateDir(dir);
   const taken = takeStateDir({ stateDir: dir, socket: join(dir, 'sock') });
@@ -24,8 +30,7 @@ test('waits for a daemon that ends', async () => {
 test('gives way at once to one that serves', async () => {
   const held = lockStateDir(dir);
   const socket = join(dir, 'sock');
-  const server = createServer((client) => client.once('data', () => client.end('{}\n'))).listen(socket);
-  await new Promise((resolve) => server.once('listening', resolve));
+  const server = await serve(socket, (client) => client.once('data', () => client.end('{}\n')));
   await expect(takeStateDir({ stateDir: dir, socket })).rejects.toMatchObject({ code: 'busy' });
   server.close();
   held.release();
@@ -34,8 +39,7 @@ test('gives way at once to one that serves', async () => {
 test('gives way to one that is stopped and takes connections', async () => {
   const held = lockStateDir(dir);
   const socket = join(dir, 'sock');
-  const server = createServer({ pauseOnConnect: true }, (client) => void client.on('error', () => undefined)).listen(socket);
-  await new Promise((resolve) => server.once('listening', resolve));
+  const server = await serve(socket, (client) => client.on('error', () => undefined));
   await expect(takeStateDir({ stateDir: dir, socket })).rejects.toMatchObject({ code: 'busy' });
   server.close();
   held.release();
@@ -44,10 +48,9 @@ test('gives way to one that is stopped and takes connections', async () => {
 test('waits for one that was killed: it takes connections until its last thread is gone, and breaks them', async () => {
   const held = lockStateDir(dir);
   const socket = join(dir, 'sock');
-  const server = createServer((client) => {
+  const server = await serve(socket, (client) => {
     client.destroy();
     server.close(() => held.release());
-  }).listen(socket);
-  await new Promise((resolve) => server.once('listening', resolve));
+  });
   (await takeStateDir({ stateDir: dir, socket })).release();
 });
